@@ -1,0 +1,219 @@
+"""Scopes and recording modes: what surrounds an operation, kept in context variables."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any, TypeVar
+
+from ..errors import ArgumentError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# Flags of the recording mode. GRAD: record what needs a gradient. TRACE: record everything.
+# ANOMALY: stop at the first nan or inf.
+GRAD, TRACE, ANOMALY = 1, 2, 4
+
+mode: ContextVar[int] = ContextVar("tinygraph_mode", default=GRAD)
+
+
+class Scope:
+    """One entry of ``with tg.scope(name)``: a name, its parent, and the node it is the backward of."""
+
+    __slots__ = ("name", "of", "parent")
+
+    def __init__(self, name: str, parent: Scope | None = None, of: Any = None) -> None:
+        self.name = name
+        self.parent = parent
+        self.of = of
+
+    @property
+    def path(self) -> str:
+        """The names from the outermost scope to this one, joined by ``/``."""
+        names, here = [], self
+        while True:
+            names.append(here.name)
+            if here.parent is None:
+                return "/".join(reversed(names))
+            here = here.parent
+
+    def __repr__(self) -> str:
+        return f"<Scope {self.path}>"
+
+
+scope_var: ContextVar[Scope | None] = ContextVar("tinygraph_scope", default=None)
+
+
+# What this thread or task has entered, innermost first: (setting, value before, outer entry).
+_entered: ContextVar[Any] = ContextVar("tinygraph_entered", default=None)
+
+
+class Setting:
+    """A context manager that sets a context variable and restores the old value by value.
+
+    As a decorator it also serves generators and coroutines: there it is entered for every step,
+    so that nothing leaks to whoever runs between two steps.
+    """
+
+    def __init__(self, var: ContextVar[Any], change: Callable[[Any], Any]) -> None:
+        self._var = var
+        self._change = change
+
+    def __enter__(self) -> Any:
+        previous = self._var.get()
+        value = self._change(previous)
+        self._var.set(value)
+        _entered.set((self, previous, _entered.get()))
+        return value
+
+    def __exit__(self, *exc_info: object) -> None:
+        newer, entry = [], _entered.get()
+        while entry is not None and entry[0] is not self:
+            newer.append(entry)
+            entry = entry[2]
+        if entry is None:  # entered in another thread or task: nothing was changed here
+            return
+        self._var.set(entry[1])
+        entry = entry[2]
+        for setting, previous, _ in reversed(newer):
+            entry = (setting, previous, entry)
+        _entered.set(entry)
+
+    def _fresh(self) -> Setting:
+        return Setting(self._var, self._change)
+
+    def __call__(self, fn: F) -> F:
+        if not callable(fn):
+            raise ArgumentError(f"a context decorates a function, not {type(fn).__name__}; write @tg.no_grad()")
+        return _decorate(self._fresh, fn)  # type: ignore[no-any-return]
+
+
+def _decorate(fresh: Callable[[], Setting], fn: Any) -> Any:
+    if inspect.isasyncgenfunction(fn):
+
+        @functools.wraps(fn)
+        async def async_generator(*args: Any, **kwargs: Any) -> Any:
+            inner = fn(*args, **kwargs)
+            step = inner.asend(None)
+            try:
+                while True:
+                    try:
+                        value = await _Steps(step.__await__(), fresh)
+                    except StopAsyncIteration:
+                        return
+                    try:
+                        step = inner.asend((yield value))
+                    except GeneratorExit:
+                        raise
+                    except BaseException as error:
+                        step = inner.athrow(error)
+            finally:
+                await _Steps(inner.aclose().__await__(), fresh)
+
+        return async_generator
+    if inspect.isgeneratorfunction(fn):
+
+        @functools.wraps(fn)
+        def generator(*args: Any, **kwargs: Any) -> Any:
+            return (yield from _Steps(fn(*args, **kwargs), fresh))
+
+        return generator
+    if inspect.iscoroutinefunction(fn):
+
+        @functools.wraps(fn)
+        async def coroutine(*args: Any, **kwargs: Any) -> Any:
+            return await _Steps(fn(*args, **kwargs).__await__(), fresh)
+
+        return coroutine
+
+    @functools.wraps(fn)
+    def function(*args: Any, **kwargs: Any) -> Any:
+        with fresh():
+            return fn(*args, **kwargs)
+
+    return function
+
+
+class _Steps:
+    """A generator whose every step runs inside a fresh setting."""
+
+    def __init__(self, inner: Any, fresh: Callable[[], Setting]) -> None:
+        self._inner = inner
+        self._fresh = fresh
+
+    def __iter__(self) -> _Steps:
+        return self
+
+    __await__ = __iter__
+
+    def __next__(self) -> Any:
+        return self.send(None)
+
+    def send(self, value: Any) -> Any:
+        with self._fresh():
+            return next(self._inner) if value is None else self._inner.send(value)
+
+    def throw(self, *exc: Any) -> Any:
+        with self._fresh():
+            return self._inner.throw(*exc)
+
+    def close(self) -> None:
+        with self._fresh():
+            self._inner.close()
+
+
+def scope(name: str) -> Setting:
+    """Name the part of a computation that is recorded inside: ``with tg.scope("variance"): …``.
+
+    Every entry is a scope of its own, nested in the one around it. Scopes become boxes in
+    pictures, comments in listings and names in exported graphs.
+
+    Raises: ArgumentError if the name is not a string.
+
+    >>> import tinygraph as tg
+    >>> with tg.scope("square"):
+    ...     y = tg.tensor(3.0, requires_grad=True) ** 2
+    >>> y.node.scope.path
+    'square'
+    """
+    if not isinstance(name, str):
+        raise ArgumentError(f"scope({name!r}): a scope is named by a string; write scope({str(name)!r})")
+    return Setting(scope_var, lambda parent: Scope(name, parent))
+
+
+def flags(add: int = 0, remove: int = 0) -> Setting:
+    """Switch recording flags on and off for a while."""
+    return Setting(mode, lambda bits: (bits | add) & ~remove)
+
+
+def no_grad() -> Setting:
+    """Record nothing inside: results do not require a gradient. A context manager and a decorator.
+
+    Decorating a generator or a coroutine enters it for each step; a plain ``with`` around a
+    ``yield`` lasts until the generator resumes, as with every context manager.
+
+    >>> import tinygraph as tg
+    >>> x = tg.tensor(3.0, requires_grad=True)
+    >>> with tg.no_grad():
+    ...     y = x * x
+    >>> y.requires_grad
+    False
+    """
+    return flags(remove=GRAD)
+
+
+def debug_anomaly() -> Setting:
+    """Stop at the first operation that makes nan or inf of finite operands, forward or backward.
+
+    Raises inside: AnomalyError with the op, its operands and the user's file and line.
+
+    >>> import numpy as np, tinygraph as tg
+    >>> with np.errstate(all="ignore"), tg.debug_anomaly():
+    ...     tg.log(tg.tensor(0.0, name="p"))  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+        ...
+    tinygraph.errors.AnomalyError: log(float64[] p): made -inf of finite operands ...
+    """
+    return flags(add=ANOMALY)

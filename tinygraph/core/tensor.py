@@ -1,0 +1,458 @@
+"""Tensor, Parameter and Node: an immutable array, and the record of the operation that made it."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from ..errors import DialectError, DTypeError, GradientError, GraphGrowthWarning, ShapeError, aval
+from .array import ATTRIBUTES, Data, as_array, check_differentiable, is_weak, lock
+from .scope import GRAD, Scope, mode
+
+# Everything that operators, methods and the traversal reach by name; ops and composites enter themselves.
+OPS: dict[str, Callable[..., Any]] = {}
+
+next_serial = itertools.count(1).__next__
+
+
+class Node:
+    """One application of an operation: what was applied, to what, inside which scope."""
+
+    __slots__ = ("inputs", "op", "params", "scope", "serial", "where")
+
+    def __init__(
+        self,
+        op: Any,
+        inputs: tuple[Tensor, ...],
+        params: Mapping[str, Any],
+        scope: Scope | None,
+        where: tuple[Any, int] | None = None,
+    ) -> None:
+        self.op = op
+        self.inputs = inputs
+        self.params = params
+        self.scope = scope
+        self.serial = next_serial()
+        self.where = where
+
+    def __repr__(self) -> str:
+        return f"<Node {self.op.name} {self.serial}>"
+
+
+def _binary(name: str, reflected: bool = False) -> Callable[[Tensor, Any], Tensor]:
+    def operator(self: Tensor, other: Any) -> Tensor:
+        if not isinstance(other, OPERANDS) and not (isinstance(other, _NEVER) and name not in _COMPARED):
+            return NotImplemented  # type: ignore[no-any-return]
+        return OPS[name](other, self) if reflected else OPS[name](self, other)  # type: ignore[no-any-return]
+
+    operator.__name__ = name
+    return operator
+
+
+def _method(name: str) -> Callable[..., Tensor]:
+    def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return OPS[name](self, *args, **kwargs)  # type: ignore[no-any-return]
+
+    method.__name__ = name
+    method.__doc__ = f"``tg.{name}`` of this Tensor."
+    return method
+
+
+class Tensor:
+    """An immutable array that may know how it was computed.
+
+    ``Tensor(data, *, dtype=None, requires_grad=False, name=None)`` copies ``data``, as
+    :func:`tinygraph.tensor` does. ``grad`` is None until ``backward`` has reached this leaf, then a
+    Tensor of the same shape and dtype. ``node`` is the application that made it, None on a leaf.
+    Tensors hash by identity and compare elementwise.
+    """
+
+    __slots__ = ("_data", "_requires", "grad", "name", "node", "seed")
+    stamp = 0
+
+    def __init__(self, data: Any, *, dtype: Any = None, requires_grad: bool = False, name: str | None = None) -> None:
+        array = as_array(_plain(data), dtype, copy=True)
+        check_differentiable(array, requires_grad, name)
+        self._data: Data = array
+        self._requires = bool(requires_grad)
+        self.grad: Tensor | None = None
+        self.name = name
+        self.node: Node | None = None
+        self.seed: Tensor | None = None
+
+    # -- the array ---------------------------------------------------------------------------
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        data = self._data
+        return data.shape if type(data) is np.ndarray else np.shape(data)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        data = self._data
+        return data.dtype if type(data) is np.ndarray else np.asarray(data).dtype
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    @property
+    def nbytes(self) -> int:
+        return self.size * self.dtype.itemsize
+
+    @property
+    def data(self) -> np.ndarray[Any, Any]:
+        """The values as a read-only NumPy view; the same as ``numpy()``."""
+        return self.numpy()
+
+    def numpy(self) -> np.ndarray[Any, Any]:
+        """The values as a read-only NumPy array that shares this Tensor's memory."""
+        array = np.asarray(self._data)
+        lock(array)
+        return array.view()
+
+    def item(self) -> Any:
+        """The value of a one-element Tensor as a Python number."""
+        if self.size != 1:
+            raise ShapeError(
+                f"item({describe(self)}): a Python number has one element, this has {self.size}; "
+                "index it first, or use .numpy()"
+            )
+        return np.asarray(self._data).item()
+
+    def tolist(self) -> Any:
+        return np.asarray(self._data).tolist()
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise ShapeError(f"len({describe(self)}): a 0-d Tensor has no length; use .size")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter([self[i] for i in range(len(self))])
+
+    def __bool__(self) -> bool:
+        if self.size != 1:
+            raise ShapeError(
+                f"bool({describe(self)}): the truth value of {self.size} elements is ambiguous; "
+                "write (t != 0).any() or .all()"
+            )
+        return bool(self.item())
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        if self.dtype.kind not in "iu":
+            raise DTypeError(f"index({describe(self)}): only an integer can index; write int(t)")
+        return int(self.item())
+
+    # -- the graph ---------------------------------------------------------------------------
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether gradients flow to this Tensor. Settable on a floating-point leaf."""
+        return self._requires
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        if self.node is not None:
+            raise GradientError(
+                f"requires_grad({describe(self)}): only a leaf can change it; this is the result of "
+                f"{self.node.op.name}; use t.detach() to leave the graph"
+            )
+        check_differentiable(np.asarray(self._data), value, self.name)
+        self._requires = bool(value)
+
+    def backward(self, gradient: Any = None, *, create_graph: bool = False, **unknown: Any) -> None:
+        """Add d(self · gradient)/d(leaf) to ``.grad`` of every leaf that requires a gradient.
+
+        ``gradient`` has this Tensor's shape; it may be left out for one element (then it is 1).
+        With ``create_graph`` the gradients are themselves recorded. The graph is kept: a second
+        call is right, and adds once more. All gradients are computed before one is stored.
+
+        Raises: GradientError if nothing requires a gradient or ``gradient`` is missing; ShapeError
+        if it has another shape; StaleError if a parameter was assigned since.
+        """
+        OPS["backward"](self, gradient, create_graph=create_graph, **unknown)
+
+    def detach(self) -> Tensor:
+        """The same values outside the graph: no gradient flows through."""
+        return OPS["detach"](self)  # type: ignore[no-any-return]
+
+    def __repr__(self) -> str:
+        return describe_values(self)
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec else str(self)
+
+    __hash__ = object.__hash__
+
+    def __copy__(self) -> Tensor:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        return self
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        raise DTypeError(
+            f"set item ({describe(self)}): a Tensor never changes; write x = tg.set_at(x, k, v) or tg.where(mask, v, x)"
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        raise DialectError(
+            f"Tensor has no attribute {name!r}"
+            + (f": write {ATTRIBUTES[name]}" if name in ATTRIBUTES else f": write tg.{name}(t)" if name in OPS else "")
+        )
+
+    # -- NumPy's protocols, filled by tinygraph.protocols --------------------------------------
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        return OPS["__array__"](self, dtype, copy)  # type: ignore[no-any-return]
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        return OPS["__array_ufunc__"](ufunc, method, inputs, kwargs)
+
+    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        return OPS["__array_function__"](func, types, args, kwargs)
+
+    # -- operators and methods: one look-up each -------------------------------------------------
+
+    __add__, __radd__ = _binary("add"), _binary("add", reflected=True)
+    __sub__, __rsub__ = _binary("sub"), _binary("sub", reflected=True)
+    __mul__, __rmul__ = _binary("mul"), _binary("mul", reflected=True)
+    __truediv__, __rtruediv__ = _binary("div"), _binary("div", reflected=True)
+    __floordiv__, __rfloordiv__ = _binary("floor_divide"), _binary("floor_divide", reflected=True)
+    __mod__, __rmod__ = _binary("remainder"), _binary("remainder", reflected=True)
+    __pow__, __rpow__ = _binary("pow"), _binary("pow", reflected=True)
+    __matmul__, __rmatmul__ = _binary("matmul"), _binary("matmul", reflected=True)
+    __and__, __rand__ = _binary("logical_and"), _binary("logical_and", reflected=True)
+    __or__, __ror__ = _binary("logical_or"), _binary("logical_or", reflected=True)
+    __lt__, __le__ = _binary("less"), _binary("less_equal")
+    __gt__, __ge__ = _binary("greater"), _binary("greater_equal")
+    __eq__, __ne__ = _binary("equal"), _binary("not_equal")  # type: ignore[assignment]
+    __neg__, __abs__, __invert__ = _method("neg"), _method("abs"), _method("logical_not")
+    __getitem__ = _method("getitem")
+
+    def __pos__(self) -> Tensor:
+        return self
+
+    def __iadd__(self, other: Any) -> Tensor:
+        total: Tensor = self + other
+        if isinstance(other, Tensor) and other.seed is not None:
+            _warn_if_growing(total)
+        return total
+
+    @property
+    def T(self) -> Tensor:
+        """The axes in reverse order."""
+        return OPS["transpose"](self)  # type: ignore[no-any-return]
+
+    @property
+    def mT(self) -> Tensor:
+        """The last two axes exchanged."""
+        return OPS["swapaxes"](self, -1, -2)  # type: ignore[no-any-return]
+
+    sum, mean, prod = _method("sum"), _method("mean"), _method("prod")
+    max, min, var, std = _method("max"), _method("min"), _method("var"), _method("std")
+    all, any, cumsum = _method("all"), _method("any"), _method("cumsum")
+    argmax, argmin = _method("argmax"), _method("argmin")
+    reshape, transpose, swapaxes = _method("reshape"), _method("transpose"), _method("swapaxes")
+    ravel = flatten = _method("ravel")
+    squeeze, expand_dims = _method("squeeze"), _method("expand_dims")
+    broadcast_to, astype, clip = _method("broadcast_to"), _method("astype"), _method("clip")
+    take, dot, round = _method("take"), _method("matmul"), _method("round")
+
+
+class Parameter(Tensor):
+    """A leaf that training changes: the one kind of Tensor with ``assign``.
+
+    ``Parameter(data, *, dtype=None, requires_grad=True, name=None)``. A buffer (state that no
+    gradient reaches, such as a running mean) is a ``Parameter(…, requires_grad=False)``.
+
+    >>> import numpy as np, tinygraph as tg
+    >>> w = tg.Parameter(np.ones(2), name="w")
+    >>> w.assign(np.array([3.0, 4.0]))
+    >>> w.tolist()
+    [3.0, 4.0]
+    """
+
+    __slots__ = ("stamp",)
+
+    def __init__(self, data: Any, *, dtype: Any = None, requires_grad: bool = True, name: str | None = None) -> None:
+        super().__init__(data, dtype=dtype, requires_grad=requires_grad, name=name)
+        self.stamp = 0
+
+    def __copy__(self) -> Parameter:
+        return Parameter(self._data, requires_grad=self._requires, name=self.name)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Parameter:
+        twin: Parameter = memo.setdefault(id(self), self.__copy__())
+        return twin
+
+    def assign(self, value: Any) -> None:
+        """Replace the values. The shape stays; a float value brings its own dtype.
+
+        Graphs made before keep the old array; a backward through them raises StaleError, since it
+        would mix old and new values.
+
+        Raises: ShapeError for another shape; DTypeError for a value that is no number of this kind.
+        """
+        data = _plain(value)
+        array = as_array(data, None, copy=not isinstance(value, Tensor))
+        if array.shape != self.shape:
+            raise ShapeError(
+                f"assign({describe(self)}, {aval(array.dtype, array.shape)}): the shape of a parameter is "
+                f"fixed; give an array of shape {self.shape}"
+            )
+        if is_weak(data) or (array.dtype.kind in "iub" and self.dtype.kind == "f"):
+            array = array.astype(self.dtype)
+        check_differentiable(array, self._requires, self.name)
+        self._data = array
+        self.stamp = next_serial()
+
+
+# Foreign classes get their turn at an operator; these have none, so the op says what is wrong.
+_NEVER = (type(None), str, bytes, dict, set)
+_COMPARED = ("equal", "not_equal")
+OPERANDS = (Tensor, np.ndarray, np.generic, int, float, complex, list, tuple)
+
+
+def make(data: Data, requires: bool = False, node: Node | None = None) -> Tensor:
+    """A Tensor around an array that nobody else writes to; the engine's own constructor."""
+    tensor = object.__new__(Tensor)
+    tensor._data = data
+    tensor._requires = requires
+    tensor.grad = tensor.name = tensor.seed = None
+    tensor.node = node
+    return tensor
+
+
+def tensor(data: Any, *, dtype: Any = None, requires_grad: bool = False, name: str | None = None) -> Tensor:
+    """A new leaf with a copy of ``data``: numbers, nested lists, or arrays.
+
+    Raises: ShapeError for ragged lists; DTypeError for objects, strings, and for integers, booleans
+    or complex numbers with ``requires_grad``; GradientError for a Tensor whose gradient would be lost.
+
+    >>> import tinygraph as tg
+    >>> tg.tensor([1.0, 2.0], requires_grad=True, name="x")
+    tensor([1., 2.], requires_grad=True, name='x')
+    """
+    if isinstance(data, Tensor) and data._requires and mode.get() & GRAD:
+        raise GradientError(
+            f"tensor({describe(data)}): a copy would lose its gradient; use the Tensor itself, or tg.tensor(t.detach())"
+        )
+    return Tensor(data, dtype=dtype, requires_grad=requires_grad, name=name)
+
+
+def asarray(data: Any, *, dtype: Any = None, requires_grad: bool = False, name: str | None = None) -> Tensor:
+    """A leaf that shares the memory of ``data`` where it can: the one zero-copy door.
+
+    The array that owns the memory becomes read-only, so that no later write can falsify a gradient.
+    Only a view made *before* this call can still write: keep none. What cannot be locked is copied.
+    A Tensor is returned as it is.
+
+    >>> import numpy as np, tinygraph as tg
+    >>> a = np.zeros(3); t = tg.asarray(a)
+    >>> a.flags.writeable
+    False
+    """
+    plain = dtype is None and name is None and not requires_grad
+    if isinstance(data, Tensor):
+        return data if plain else tensor(data, dtype=dtype, requires_grad=requires_grad, name=name)
+    array = as_array(_plain(data), dtype, copy=False)
+    check_differentiable(array, requires_grad, name)
+    leaf = make(array.view() if lock(array) else array.copy(), bool(requires_grad))
+    leaf.name = name
+    return leaf
+
+
+def operand(value: Any) -> Tensor:
+    """What an op is given, as a Tensor: Python numbers stay weak, arrays become constants."""
+    if isinstance(value, Tensor):
+        return value
+    if is_weak(value):
+        return make(value)
+    return make(as_array(_plain(value), None, copy=True))
+
+
+def _plain(data: Any) -> Any:
+    """The data of a Tensor, or anything else as it is; a list of Tensors has no data of its own."""
+    if isinstance(data, Tensor):
+        return data._data
+    if isinstance(data, (list, tuple)) and _holds_tensor(data):
+        raise DTypeError(f"tensor({describe(data)}): a list of Tensors would lose their graphs; write tg.stack(tensors)")
+    return data
+
+
+def _holds_tensor(items: Any) -> bool:
+    return any(isinstance(item, Tensor) or (isinstance(item, (list, tuple)) and _holds_tensor(item)) for item in items)
+
+
+def describe(value: Any) -> str:
+    """``float64[2,3] x`` for a Tensor or an array, the number itself, or the type's name."""
+    if isinstance(value, Tensor):
+        if is_weak(value._data):
+            return repr(value._data)
+        return aval(value.dtype, value.shape) + (f" {value.name}" if value.name else "")
+    if isinstance(value, (np.ndarray, np.generic)):
+        return aval(value.dtype, value.shape)
+    if is_weak(value):
+        return repr(value)
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(describe, value[:4]))}{', …' if len(value) > 4 else ''}]"
+    return "None" if value is None else type(value).__name__
+
+
+def shape_of(value: Any) -> tuple[int, ...]:
+    """The shape of a Tensor, an array, a number or a nested list."""
+    shape = getattr(value, "shape", None)
+    return operand(value).shape if shape is None else shape
+
+
+def dtype_of(value: Any) -> np.dtype[Any]:
+    """The dtype of a Tensor, an array, a number or a nested list."""
+    dtype = getattr(value, "dtype", None)
+    return operand(value).dtype if dtype is None else dtype
+
+
+def describe_values(t: Tensor) -> str:
+    array = np.asarray(t._data)
+    parts = [np.array2string(array, separator=", ", threshold=100, prefix="tensor(")]
+    if array.dtype not in (np.float64, np.int64, np.bool_):
+        parts.append(f"dtype={array.dtype}")
+    if t.node is not None:
+        parts.append(f"op={t.node.op.name}")
+    elif t._requires:
+        parts.append("requires_grad=True")
+    if t.name:
+        parts.append(f"name={t.name!r}")
+    return f"{'Parameter' if isinstance(t, Parameter) else 'tensor'}({', '.join(parts)})"
+
+
+GROWTH = 50
+
+
+def _warn_if_growing(total: Tensor) -> None:
+    for _ in range(GROWTH):
+        node = total.node
+        if node is None or node.op.name != "add" or node.inputs[1].seed is None:
+            return
+        total = node.inputs[0]
+    warnings.warn(
+        f"{GROWTH} additions of losses that already had their backward: the running total keeps every "
+        "step's graph alive; write total += loss.item()",
+        GraphGrowthWarning,
+        stacklevel=3,
+    )

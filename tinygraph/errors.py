@@ -1,0 +1,95 @@
+"""The exception tree: every error is a ``TinygraphError`` and also what a NumPy user would catch.
+
+::
+
+    TinygraphError
+    ├── ShapeError (ValueError)           shapes that do not fit
+    │   └── AxisError (IndexError)        an axis that the array does not have
+    ├── DTypeError (TypeError)            a dtype, or a foreign type, that an op cannot take
+    ├── ArgumentError (TypeError)         a wrong keyword or a wrong number of operands
+    │   └── DialectError (AttributeError) the right idea in another library's words
+    ├── IndexingError (IndexError)        an index out of range or of the wrong kind
+    ├── GradientError (RuntimeError)      a derivative that cannot be taken
+    │   └── StaleError                    a parameter was assigned between forward and backward
+    ├── AnomalyError (FloatingPointError) the first nan or inf, under ``debug_anomaly``
+    ├── MissingExtra (ImportError)        an optional dependency is not installed
+    └── RenderError                       a picture that cannot be made
+        ├── GraphvizNotFound, GraphvizError (RuntimeError)
+        ├── RenderTimeout (TimeoutError)
+        └── GraphTooLarge (ValueError)
+
+Messages read ``op(float64[2,3] x, float32[4]): what is wrong; how to mend it``.
+"""
+
+
+class TinygraphError(Exception):
+    """Base of every error that tinygraph raises on purpose."""
+
+
+class ShapeError(TinygraphError, ValueError):
+    """Shapes that do not fit each other or the operation."""
+
+
+class AxisError(ShapeError, IndexError):
+    """An axis that the array does not have, or has twice."""
+
+
+class DTypeError(TinygraphError, TypeError):
+    """A dtype, or a type of object, that an operation cannot take."""
+
+
+class ArgumentError(TinygraphError, TypeError):
+    """A keyword that does not exist, or a wrong number of operands."""
+
+
+class DialectError(ArgumentError, AttributeError):
+    """A name of another library; the message gives ours."""
+
+
+class IndexingError(TinygraphError, IndexError):
+    """An index that is out of range or of a kind that arrays do not take."""
+
+
+class GradientError(TinygraphError, RuntimeError):
+    """A derivative that cannot be taken as asked."""
+
+
+class StaleError(GradientError):
+    """A parameter was assigned after the forward pass that read it."""
+
+
+class AnomalyError(TinygraphError, FloatingPointError):
+    """The first operation that made nan or inf, found by ``debug_anomaly``."""
+
+
+class MissingExtra(TinygraphError, ImportError):
+    """An optional dependency that is not installed; the message names the extra."""
+
+
+class RenderError(TinygraphError):
+    """A picture that cannot be made."""
+
+
+class GraphvizNotFound(RenderError, RuntimeError):
+    """No Graphviz engine was found for a format that needs one."""
+
+
+class GraphvizError(RenderError, RuntimeError):
+    """A Graphviz engine ran and failed."""
+
+
+class RenderTimeout(RenderError, TimeoutError):
+    """A layout took longer than its time limit."""
+
+
+class GraphTooLarge(RenderError, ValueError):
+    """A graph with more nodes than a readable picture can hold."""
+
+
+class GraphGrowthWarning(UserWarning):
+    """A running total keeps every step's graph alive."""
+
+
+def aval(dtype: object, shape: tuple[int, ...]) -> str:
+    """``float64[2,3]``: how messages, listings and pictures write an array's type."""
+    return f"{dtype}[{','.join(map(str, shape))}]"
