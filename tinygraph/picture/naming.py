@@ -1,0 +1,117 @@
+"""Names for the wires of a picture: the user's, else a short expression, else that of the listing."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..core.graph import Graph, source
+from ..core.tensor import Parameter, Tensor
+from .values import clean, number
+
+WIDEST = 14  # characters of a derived expression
+
+_SUM, _MATMUL, _PRODUCT, _POWER, _ATOM = 1, 2, 3, 4, 5
+_INFIX = {  # the symbol, how strongly it binds, and how strongly its operands must
+    "add": ("+", _SUM, _SUM),
+    "sub": ("\u2212", _SUM, _SUM),
+    "mul": ("·", _PRODUCT, _PRODUCT),
+    "mul0": ("·", _PRODUCT, _PRODUCT),
+    "div": ("/", _PRODUCT, _PRODUCT),
+    "div0": ("/", _PRODUCT, _PRODUCT),
+    "matmul": ("@", _MATMUL, _POWER),
+}
+_SAME_VALUES = frozenset({"reshape", "broadcast_to", "expand_dims", "squeeze", "ravel", "astype", "detach"})
+_ASSOCIATIVE = frozenset("+·")
+_PREFIX = {"neg": ("\u2212", _SUM), "sqrt": ("√", _POWER)}
+_SUPERSCRIPT = {"2": "²", "3": "³"}
+_OPERATOR = re.compile(r"[\s+\-\u2212*/·×÷@^]")
+
+
+class Expression(NamedTuple):
+    """A formula in short, and how strongly its outermost operator binds."""
+
+    text: str
+    binds: int = _ATOM
+
+    def inside(self, binds: int) -> str:
+        """The text as an operand, in parentheses where it binds less than its surroundings."""
+        return self.text if self.binds >= binds else f"({self.text})"
+
+
+def constants(graph: Graph) -> frozenset[Tensor]:
+    """Leaves of one element that stand for a number: nothing trains, passes in or comes out there."""
+    outputs = frozenset(graph.outputs)
+    return frozenset(
+        t for t in graph.captured if not (isinstance(t, Parameter) or t.requires_grad or t in outputs) and t.size == 1
+    )
+
+
+def labels(graph: Graph, names: Mapping[str, Any] | None = None) -> dict[Tensor, str]:
+    """A label for every Tensor of a graph; labels need not be unique.
+
+    ``names`` maps names to Tensors, as ``locals()`` does; what is no Tensor is skipped.
+
+    >>> import tinygraph as tg
+    >>> x = tg.tensor([1.0, 2.0], requires_grad=True, name="x")
+    >>> mu = tg.mean(x)
+    >>> y = (x - mu) ** 2
+    >>> list(labels(tg.Graph([y]), {"μ": mu}).values())
+    ['x', '2', 'μ', 'x−μ', '(x−μ)²']
+    """
+    chosen = _chosen(names)
+    fallback = graph.names
+    numbers = constants(graph)
+    known: dict[Tensor, Expression] = {}
+    for t in (*graph.inputs, *graph.captured, *graph.nodes):
+        own = clean(t.name or "") or chosen.get(t, "")
+        if own:
+            known[t] = Expression(own, 0 if _OPERATOR.search(own) else _ATOM)
+        elif t in numbers:
+            known[t] = _constant(t)
+        else:
+            known[t] = _derived(t, [known[x] for x in graph.operands(t)]) or Expression(clean(fallback[t]))
+    return {t: expression.text for t, expression in known.items()}
+
+
+def _chosen(names: Mapping[str, Any] | None) -> dict[Tensor, str]:
+    chosen: dict[Tensor, str] = {}
+    for name, t in (names or {}).items():
+        if isinstance(t, Tensor):
+            chosen.setdefault(source(t), clean(str(name)))
+    return chosen
+
+
+def _constant(t: Tensor) -> Expression:
+    text = number(np.asarray(t._data).item())
+    return Expression(text, _SUM if text.startswith("\u2212") else _ATOM)
+
+
+def _derived(t: Tensor, operands: Sequence[Expression]) -> Expression | None:
+    if t.node is None:
+        return None
+    name = t.node.op.name
+    expression = operands[0] if name in _SAME_VALUES else _formula(name, operands)
+    width = sum(not unicodedata.combining(c) for c in expression.text)
+    return expression if width <= WIDEST else None
+
+
+def _formula(op: str, operands: Sequence[Expression]) -> Expression:
+    if op in _INFIX and len(operands) == 2:
+        return _infix(*_INFIX[op], *operands)
+    if op == "pow" and len(operands) == 2:
+        base, exponent = operands[0].inside(_ATOM), operands[1]
+        return Expression(base + _SUPERSCRIPT.get(exponent.text, f"^{exponent.inside(_ATOM)}"), _POWER)
+    if op in _PREFIX and len(operands) == 1:
+        symbol, binds = _PREFIX[op]
+        return Expression(symbol + operands[0].inside(binds + 1), binds)
+    return Expression(f"{op}({', '.join(x.text for x in operands)})")
+
+
+def _infix(symbol: str, binds: int, needs: int, left: Expression, right: Expression) -> Expression:
+    plain = symbol in _ASSOCIATIVE and not right.text.startswith("\u2212")
+    return Expression(left.inside(needs) + symbol + right.inside(needs if plain else needs + 1), binds)
