@@ -1,0 +1,49 @@
+"""tinygraph: write a layer from primitive operations, see its graph, get a backward that is derived.
+
+>>> import numpy as np, tinygraph as tg
+>>> x = tg.tensor(np.arange(3.0), requires_grad=True, name="x")
+>>> tg.mean(x ** 2).backward()
+>>> x.grad
+tensor([0.        , 0.66666667, 1.33333333])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from . import errors, functional, fused, ops, picture, protocols, transforms
+from .core.autodiff import gradients
+from .core.graph import Graph, trace
+from .core.primitive import REGISTRY as _REGISTRY
+from .core.primitive import Primitive, public
+from .core.scope import debug_anomaly, no_grad, scope
+from .core.tensor import Node, Parameter, Tensor, asarray, tensor
+from .errors import TinygraphError
+from .functional import COMPOSITES as _COMPOSITES
+from .ops import random
+from .picture import Picture, draw
+from .transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp, vjp_fn
+
+__version__ = "0.1.0"
+
+# Every primitive and composite is a function here, by the name in its record.
+_FUNCTIONS = {name: public(op) for name, op in _REGISTRY.items() if not name.startswith("random_")} | _COMPOSITES
+globals().update(_FUNCTIONS)
+
+__all__ = sorted(
+    {
+        "Graph", "Node", "Parameter", "Picture", "Primitive", "Tensor", "TinygraphError", "asarray", "debug_anomaly",
+        "draw", "errors", "fused", "grad", "gradients", "hessian", "hvp", "jacobian", "jvp", "no_grad", "random",
+        "scope", "tensor", "trace", "value_and_grad", "vjp", "vjp_fn", *_FUNCTIONS,
+    }
+)  # fmt: skip
+
+
+if TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Callable[..., Tensor]: ...
+
+
+def __dir__() -> list[str]:
+    return __all__
