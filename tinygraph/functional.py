@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from .core.primitive import call, misuse
+from .core.primitive import call, misuse, named
 from .core.scope import scope
 from .core.tensor import OPS, Tensor, describe, dtype_of, make, operand, shape_of
 from .errors import ArgumentError, AxisError, DTypeError, IndexingError, ShapeError, TinygraphError
@@ -34,9 +34,9 @@ def composite(fn: F) -> F:
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         try:
             return fn(*args, **kwargs)
+        except TinygraphError as error:
+            raise named(fn.__name__, args, error) from error.__cause__
         except TypeError as error:
-            if isinstance(error, TinygraphError):
-                raise
             raise misuse(fn.__name__, fn, args, kwargs, error) from error
 
     COMPOSITES[fn.__name__] = OPS[fn.__name__] = wrapper
@@ -129,7 +129,9 @@ def moveaxis(x: Any, source: Any, destination: Any) -> Tensor:
     given = [(v if isinstance(v, (tuple, list)) else (v,)) for v in (source, destination)]
     old, new = ([single("moveaxis", x, a) for a in axes] for axes in given)
     if len(old) != len(new) or len(set(old)) != len(old) or len(set(new)) != len(new):
-        raise AxisError(f"moveaxis({describe(x)}, {source}, {destination}): name as many places as axes, each once")
+        raise AxisError(
+            f"moveaxis({describe(x)}, {source}, {destination}): axes and places do not pair up; name as many of each, each once"
+        )
     order = [a for a in range(x.ndim) if a not in old]
     for place, axis in sorted(zip(new, old, strict=True)):
         order.insert(place, axis)
@@ -336,22 +338,25 @@ def batch_norm(x: Any, gamma: Any = None, beta: Any = None, *, axis: int = 1, ep
 def check_batch_norm(op: str, x: Any, gamma: Any, beta: Any, axis: int, eps: float) -> int:
     """The channel axis as a non-negative number, after checking everything that a user can get wrong."""
     shape = shape_of(x)
-    head = call(op, [p for p in (x, gamma, beta) if p is not None], {"axis": axis})
+
+    def head() -> str:
+        return call(op, [p for p in (x, gamma, beta) if p is not None], {"axis": axis})
+
     if len(shape) < 2:
-        raise ShapeError(f"{head}: x has a batch axis and a channel axis at least; give shape (N, C) or (N, C, …)")
+        raise ShapeError(f"{head()}: x has a batch axis and a channel axis at least; give shape (N, C) or (N, C, …)")
     channel = single(op, x, axis)
     if dtype_of(x).kind != "f":
-        raise DTypeError(f"{head}: normalises floats; cast x with .astype(np.float64)")
+        raise DTypeError(f"{head()}: normalises floats; cast x with .astype(np.float64)")
     channels = shape[channel]
     if 0 in shape and channels:
-        raise ShapeError(f"{head}: no values per channel, so no mean; leave out empty batches")
+        raise ShapeError(f"{head()}: no values per channel, so no mean; leave out empty batches")
     for name, p in (("gamma", gamma), ("beta", beta)):
         if p is not None and shape_of(p) != (channels,):
             raise ShapeError(
-                f"{head}: {name} has shape {shape_of(p)}, one value for each of the {channels} channels is due; give shape ({channels},)"
+                f"{head()}: {name} has shape {shape_of(p)}, one value for each of the {channels} channels is due; give shape ({channels},)"
             )
     if isinstance(eps, bool) or not isinstance(eps, (int, float, np.floating)) or not eps >= 0:
-        raise ArgumentError(f"{head}: eps={eps!r} is no small number; give e.g. eps=1e-5")
+        raise ArgumentError(f"{head()}: eps={eps!r} is no small number; give e.g. eps=1e-5")
     return channel
 
 

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from .core.array import read_only
+from .core.node import Node
 from .core.primitive import Primitive, check_finite, user_line
 from .core.scope import ANOMALY, GRAD, TRACE, mode, scope_var
-from .core.tensor import Node, Tensor, make, operand
+from .core.tensor import Tensor, make, operand
 from .errors import ArgumentError
 from .functional import batch_norm as composed_batch_norm
 from .functional import check_batch_norm

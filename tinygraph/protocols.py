@@ -52,14 +52,13 @@ def array_ufunc(ufunc: Any, method: str, inputs: tuple[Any, ...], kwargs: dict[s
             "a Tensor never changes; use the result, or tg.where",
         )
     dtype, kwargs = kwargs.get("dtype"), {k: v for k, v in kwargs.items() if k not in (*_REFUSED, "dtype")}
-    if method == "reduce" and ufunc in _REDUCTIONS and kwargs.keys() <= {"axis", "keepdims"}:
-        out = ours(_REDUCTIONS[ufunc])(inputs[0], **{"axis": 0, **kwargs})
-    elif method != "__call__" or ufunc not in UFUNCS:
+    reduces = method == "reduce" and ufunc in _REDUCTIONS
+    if not reduces and (method != "__call__" or ufunc not in UFUNCS):
         raise _refuse(name, inputs, "no gradient rule", "leave the graph with x.numpy()")
-    elif kwargs:
-        raise _refuse(name, inputs, f"{next(iter(kwargs))}= is not supported", "leave it out")
-    else:
-        out = UFUNCS[ufunc](*inputs)
+    for word in kwargs:
+        if not reduces or word not in ("axis", "keepdims"):
+            raise _refuse(name, inputs, f"{word}= is not supported", "leave it out")
+    out = ours(_REDUCTIONS[ufunc])(inputs[0], **{"axis": 0, **kwargs}) if reduces else UFUNCS[ufunc](*inputs)
     return out if dtype is None else out.astype(dtype)
 
 
@@ -93,7 +92,7 @@ def _implements(*theirs: Any) -> Callable[[Callable[..., Any]], Callable[..., An
 def _nothing(name: str, x: Any, **refused: Any) -> None:
     for word, value in refused.items():
         if value is not None and value is not np._NoValue:
-            raise _refuse(name, (x,), f"{word}= is not supported", "leave it out, and combine with tg.where or .astype")
+            raise _refuse(name, (x,), f"{word}= is not supported", "leave it out, or leave the graph with x.numpy()")
 
 
 def _reduction(name: str, *theirs: Any) -> None:

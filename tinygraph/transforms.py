@@ -11,10 +11,11 @@ import numpy as np
 from .core.array import is_weak
 from .core.autodiff import as_seed, pull_back
 from .core.graph import Tree, argument_names, flatten
+from .core.node import next_serial
 from .core.scope import GRAD, TRACE, flags, mode
-from .core.tensor import Tensor, describe, make, next_serial, operand
-from .errors import ArgumentError, DTypeError, GradientError
-from .ops.elementwise import identity
+from .core.tensor import Tensor, describe, make, operand
+from .errors import ArgumentError, DTypeError, GradientError, TinygraphError
+from .ops.elementwise import astype, identity
 from .ops.movement import reshape, stack
 
 __all__ = ["grad", "hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp", "vjp_fn"]
@@ -36,7 +37,8 @@ class _Opened:
             return leaf
         t = operand(leaf)
         if isinstance(t._data, float):
-            t = make(np.asarray(t._data))
+            # A number is given a dtype; one that is traced stays linked to its graph.
+            t = astype(t, np.float64) if isinstance(leaf, Tensor) else make(np.asarray(t._data))
         if t.dtype.kind != "f":
             return leaf
         if t._requires or self.outer & TRACE:
@@ -53,10 +55,15 @@ class _Opened:
         return self.tree.build(self.leaves)
 
     def must_record(self, outputs: Sequence[Tensor]) -> bool:
-        """Tracing, or something else that requires a gradient has a part in the outputs."""
-        if self.outer & TRACE:
-            return True
-        return bool(self.outer & GRAD) and (self.linked or self._depends(outputs))
+        """Tracing, or something else that requires a gradient has a part in the outputs.
+
+        Called when the function has returned: from now on only this transform differentiates by its
+        variables, so to all others they are constants.
+        """
+        record = bool(self.outer & TRACE) or (bool(self.outer & GRAD) and (self.linked or self._depends(outputs)))
+        for t in self.variables:
+            t._requires = t.node is not None
+        return record
 
     def _depends(self, outputs: Sequence[Tensor]) -> bool:
         mine = set(self.variables)
@@ -74,7 +81,8 @@ class _Opened:
     def cotangents(self, outputs: Sequence[Tensor], seeds: Sequence[Tensor], record: bool) -> list[Any]:
         """One per leaf: a Tensor, or None for what is no float."""
         found = iter(pull_back(outputs, seeds, self.variables, record=record, since=self.serial))
-        return [next(found) if isinstance(t, Tensor) and t._requires else None for t in self.leaves]
+        mine = set(self.variables)
+        return [next(found) if isinstance(t, Tensor) and t in mine else None for t in self.leaves]
 
 
 def _outputs(fn: Any, result: Any) -> tuple[list[Tensor], Tree]:
@@ -92,6 +100,8 @@ def _name(fn: Any) -> str:
 
 
 def _seeds(outputs: Sequence[Tensor], tree: Tree, cotangent: Any, op: str) -> list[Tensor]:
+    if tree.kind is None and isinstance(cotangent, list):  # the numbers of one cotangent, no structure
+        cotangent = Tensor(cotangent)
     leaves, given = flatten(cotangent)
     if len(leaves) != len(outputs) or (given != tree and len(outputs) != 1):
         raise ArgumentError(
@@ -165,15 +175,15 @@ def value_and_grad(
     (tensor(9.), {'w': tensor(6.)})
     """
     _check_function("grad", fn)
-    several = not isinstance(argnums, int)
-    numbers: Sequence[int] = argnums if several else (argnums,)  # type: ignore[assignment]
+    several = isinstance(argnums, (tuple, list))
+    numbers: Sequence[int] = argnums if isinstance(argnums, (tuple, list)) else (argnums,)
 
     @functools.wraps(fn)
     def wrapped(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
         _check_argnums(fn, numbers, args)
+        for i in numbers:
+            _check_floats(fn, i, args[i])
         opened = _Opened(tuple(args[i] for i in numbers))
-        for i, leaf in zip(numbers, (args[i] for i in numbers), strict=True):
-            _check_floats(fn, i, leaf)
         filled = dict(zip((i % len(args) for i in numbers), opened.primals(), strict=True))
         with flags(add=GRAD):
             result = fn(*(filled.get(i, a) for i, a in enumerate(args)), **kwargs)
@@ -192,7 +202,7 @@ def value_and_grad(
         if has_aux:
             aux_leaves, aux_tree = flatten(aux)
             tensors = [t if not isinstance(t, Tensor) else _released([t], record)[0] for t in aux_leaves]
-            value = (value, aux_tree.build(tensors))  # type: ignore[assignment]
+            return (value, aux_tree.build(tensors)), found if several else found[0]
         return value, found if several else found[0]
 
     return wrapped
@@ -208,7 +218,9 @@ def _check_function(op: str, fn: Any) -> None:
 def _check_argnums(fn: Any, numbers: Sequence[int], args: Sequence[Any]) -> None:
     for i in numbers:
         if not isinstance(i, int):
-            raise ArgumentError(f"grad of {_name(fn)}: argnums={i!r} is no position; give an integer, or a tuple of them")
+            raise ArgumentError(
+                f"grad of {_name(fn)}: argnums={i!r} is no position; give an integer, or a tuple of them"
+            )
         if not -len(args) <= i < len(args):
             raise ArgumentError(
                 f"grad of {_name(fn)}: argnums={i} but {len(args)} positional arguments; differentiate one of them"
@@ -219,10 +231,13 @@ def _check_argnums(fn: Any, numbers: Sequence[int], args: Sequence[Any]) -> None
 
 def _check_floats(fn: Any, number: int, argument: Any) -> None:
     for leaf in flatten(argument)[0]:
-        t = operand(leaf)
-        if t.dtype.kind != "f":
+        try:
+            kind: str = operand(leaf).dtype.kind
+        except TinygraphError:
+            kind = ""
+        if kind != "f":
             raise DTypeError(
-                f"grad of {_name(fn)}: argument {number} is {describe(t)}, gradients are for floats; "
+                f"grad of {_name(fn)}: argument {number} is {describe(leaf)}, gradients are for floats; "
                 "pass 3.0 for 3, or cast with .astype(np.float64)"
             )
 
@@ -278,6 +293,8 @@ def _tangents(fn: Any, opened: _Opened, tangents: Any) -> list[Tensor]:
     found = []
     for x, v in zip(opened.leaves, leaves, strict=True):
         if isinstance(x, Tensor) and x._requires:
+            if v is None:
+                raise ArgumentError(f"jvp of {_name(fn)}: {describe(x)} has no tangent; give one of its shape")
             found.append(as_seed(x, v, f"jvp of {_name(fn)}", "tangents"))
         elif v is not None and np.any(np.asarray(operand(v)._data) != 0):
             raise DTypeError(
@@ -311,8 +328,8 @@ def jacobian(fn: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callab
             [0., 4.]])
     """
     _check_function("jacobian", fn)
-    several = not isinstance(argnums, int)
-    numbers: Sequence[int] = argnums if several else (argnums,)  # type: ignore[assignment]
+    several = isinstance(argnums, (tuple, list))
+    numbers: Sequence[int] = argnums if isinstance(argnums, (tuple, list)) else (argnums,)
 
     @functools.wraps(fn)
     def wrapped(*args: Any, **kwargs: Any) -> Any:

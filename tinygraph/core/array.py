@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DTypeError, ShapeError, aval
+from ..errors import ArgumentError, DTypeError, ShapeError, aval
 
 Data = Any  # an ndarray, or a Python number kept as written (weak, as NumPy's promotion has it)
 
@@ -31,6 +31,7 @@ KEYWORDS = {
     "a_max": "max",
 }
 ATTRIBUTES = {
+    "assign": "p = tg.Parameter(data), which has p.assign(value)",
     "requires_grad_": "tg.tensor(data, requires_grad=True)",
     "view": "t.reshape(shape)",
     "permute": "t.transpose(axes)",
@@ -39,6 +40,7 @@ ATTRIBUTES = {
     "dim": "t.ndim",
     "numel": "t.size",
     "cpu": "t.numpy()",
+    "cuda": "t itself: arrays live in main memory",
     "to": "t.astype(dtype)",
     "float": "t.astype(np.float32)",
     "double": "t.astype(np.float64)",
@@ -56,8 +58,14 @@ ATTRIBUTES = {
 
 def as_array(data: Any, dtype: Any, *, copy: bool) -> np.ndarray[Any, Any]:
     """Any data that a user may give as a numeric ndarray, or the error that says what to do."""
+    if data is None:
+        raise DTypeError("tensor(None): it holds no numbers; perhaps a function lacks its return")
     if isinstance(data, np.ma.MaskedArray):
         raise DTypeError("tensor(MaskedArray): the mask would be lost; write a.filled(value)")
+    try:
+        dtype = None if dtype is None else np.dtype(dtype)
+    except TypeError as error:
+        raise DTypeError(f"tensor(dtype={dtype!r}): {error}; give a NumPy dtype, e.g. np.float32") from error
     try:
         array = np.array(data, dtype=dtype, order="K") if copy else np.asarray(data, dtype=dtype)
     except (ValueError, TypeError) as error:
@@ -76,11 +84,14 @@ def as_array(data: Any, dtype: Any, *, copy: bool) -> np.ndarray[Any, Any]:
 
 
 def check_differentiable(array: np.ndarray[Any, Any], requires_grad: bool, name: str | None) -> None:
+    if name is not None and not isinstance(name, str):
+        raise ArgumentError(f"tensor(name={name!r}): a name is a string; write name={str(name)!r}")
     if requires_grad and array.dtype.kind != "f":
         label = f" {name}" if name else ""
+        data = "x.real" if array.dtype.kind == "c" else "x, dtype=np.float64"
         raise DTypeError(
             f"tensor({aval(array.dtype, array.shape)}{label}): gradients are for real floats; write "
-            "tg.tensor(x, dtype=np.float64, requires_grad=True)"
+            f"tg.tensor({data}, requires_grad=True)"
         )
 
 

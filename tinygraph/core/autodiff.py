@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ArgumentError, DTypeError, GradientError, ShapeError, StaleError
+from ..errors import ArgumentError, DTypeError, GradientError, ShapeError, StaleError, TinygraphError
 from .graph import by_serial, flatten
-from .primitive import bad_keyword, check_finite
+from .primitive import bad_keyword, check_finite, named
 from .scope import ANOMALY, GRAD, TRACE, Scope, flags, mode, scope_var
 from .tensor import OPS, Tensor, describe, make
 
@@ -103,7 +103,9 @@ def _visit(
         before = cotangents.get(x)
         cotangents[x] = contribution if before is None else before + contribution
         if before is not None and mode.get() & ANOMALY:
-            check_finite(op, (before, contribution), cotangents[x], "the sum of cotangents in its backward ", node.where)
+            check_finite(
+                op, (before, contribution), cotangents[x], "the sum of cotangents in its backward ", node.where
+            )
         contributions.append((t, i, contribution))
     return contributions
 
@@ -175,15 +177,20 @@ def as_seed(output: Tensor, seed: Any, op: str = "backward", word: str = "gradie
                 f"they count; pass {word}= of shape {output.shape}, or reduce it first, e.g. with tg.sum"
             )
         return make(np.ones(output.shape, output.dtype))
-    seed = seed if isinstance(seed, Tensor) else Tensor(seed)
+    try:
+        seed = seed if isinstance(seed, Tensor) else Tensor(seed)
+    except TinygraphError as error:
+        raise named(op, (output, seed), error) from error.__cause__
+    head = f"{op}({describe(output)}, {describe(seed)})"
     if seed.shape != output.shape:
-        raise ShapeError(
-            f"{op}({describe(output)}, {describe(seed)}): a cotangent has the shape of its output; "
-            f"pass {word}= of shape {output.shape}"
+        rule = (
+            "a tangent has the shape of its primal" if word == "tangents" else "a cotangent has the shape of its output"
         )
+        raise ShapeError(f"{head}: {rule}; pass {word}= of shape {output.shape}")
     if seed.dtype.kind == "c":
-        raise DTypeError(f"{op}({describe(output)}, {describe(seed)}): a cotangent is real; pass its real part")
-    return seed if seed.dtype == output.dtype else OPS["astype"](seed, output.dtype)  # type: ignore[no-any-return]
+        raise DTypeError(f"{head}: a direction of real numbers is real; pass its real part")
+    fits = isinstance(seed._data, np.ndarray) and seed.dtype == output.dtype
+    return seed if fits else OPS["astype"](seed, output.dtype)  # type: ignore[no-any-return]
 
 
 def gradients(output: Any, wrt: Any, seed: Any = None, create_graph: bool = False) -> Any:
@@ -215,7 +222,9 @@ def gradients(output: Any, wrt: Any, seed: Any = None, create_graph: bool = Fals
                 "requires_grad=True before the forward"
             )
     if len(seeds) != len(outputs):
-        raise ArgumentError(f"gradients: {len(seeds)} seeds for {len(outputs)} outputs; give one seed each")
+        raise ArgumentError(
+            f"gradients({describe(outputs)}): {len(seeds)} seeds for {len(outputs)} outputs; give one each"
+        )
     record = bool(create_graph or mode.get() & TRACE)
     given = [as_seed(t, s, "gradients", "seed") for t, s in zip(outputs, seeds, strict=True)]
     return tree.build(pull_back(outputs, given, leaves, record=record))

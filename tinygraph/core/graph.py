@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ArgumentError, aval
+from ..errors import ArgumentError, DTypeError, TinygraphError, aval
 from .array import is_weak, read_only
 from .scope import GRAD, TRACE, flags
-from .tensor import Parameter, Tensor, make, operand
+from .tensor import Parameter, Tensor, describe, make, operand
 
 by_serial = attrgetter("node.serial")
 
@@ -131,21 +131,22 @@ class Graph:
         """A unique name for every Tensor: its own where it has one, else ``t0``, ``t1``, …"""
         names: dict[Tensor, str] = {}
         used: dict[str, int] = {}
+        inputs = set(self.inputs)
         for count, t in enumerate(self.nodes):
             names[t] = t.name or f"t{count}"
         for t in (*self.inputs, *self.captured):
             names[t] = t.name or (repr(t._data) if is_weak(t._data) else f"c{len(names) - len(self.nodes)}")
         for t in sorted(names, key=lambda t: t.node.serial if t.node else 0):
-            if is_weak(t._data) and t.node is None:
-                names[t] = f"{t.name}={t._data!r}" if t.name else repr(t._data)
+            number = is_weak(t._data) and t.node is None
+            if number and not t.name:  # a constant is its own name
                 continue
-            plain = "".join(c if c.isprintable() else "?" for c in names[t])
-            name = plain
-            while name in used:
-                used[plain] += 1
-                name = f"{plain}_{used[plain]}"
-            used[name] = 1
-            names[t] = name
+            name = plain = "".join(c if c.isprintable() else "?" for c in names[t])
+            if not number or t in inputs:
+                while name in used:
+                    used[plain] += 1
+                    name = f"{plain}_{used[plain]}"
+                used[name] = 1
+            names[t] = f"{name}={t._data!r}" if number else name
         return names
 
     def __str__(self) -> str:
@@ -255,6 +256,8 @@ def trace(fn: Callable[..., Any], *args: Any) -> Graph:
       t1 : float64[3]   = mean(t0, axis=0)
       return t1
     """
+    if not callable(fn):
+        raise ArgumentError(f"trace({fn!r}): traces a function; write tg.trace(fn, *args), or tg.draw(y) for a result")
     leaves, tree = flatten(args)
     names = [
         p for arg, name in zip(tree.children, argument_names(fn, len(args)), strict=True) for p in paths(arg, name)
@@ -264,8 +267,18 @@ def trace(fn: Callable[..., Any], *args: Any) -> Graph:
     with flags(add=TRACE | GRAD):
         result = fn(*tree.build(opened))
         outputs, out_tree = flatten(result)
-        tensors = [operand(t) for t in outputs]
+        tensors = [_result(fn, t) for t in outputs]
     return Graph(tensors, inputs, out_tree)
+
+
+def _result(fn: Any, value: Any) -> Tensor:
+    try:
+        return operand(value)
+    except TinygraphError:
+        raise DTypeError(
+            f"trace of {getattr(fn, '__name__', type(fn).__name__)}: returned {describe(value)} where a Tensor is due; "
+            "return Tensors"
+        ) from None
 
 
 def _open(leaf: Any, name: str) -> Any:

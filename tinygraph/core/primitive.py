@@ -21,8 +21,9 @@ from ..errors import (
     TinygraphError,
 )
 from .array import KEYWORDS, Data, is_weak
+from .node import Node
 from .scope import ANOMALY, GRAD, TRACE, mode, scope_var
-from .tensor import OPS, Node, Tensor, describe, make, operand, shape_of
+from .tensor import OPS, Tensor, describe, make, operand, shape_of
 
 Rule = Callable[..., Any]
 Calls = tuple[tuple[tuple[Any, ...], Mapping[str, Any]], ...]
@@ -124,7 +125,7 @@ class Primitive:
         try:
             return self.signature(*args, **kwargs)
         except TinygraphError as error:
-            raise _named(self, args, error) from error.__cause__
+            raise named(self, args, error) from error.__cause__
         except TypeError as error:
             raise misuse(self.name, self.signature, args, kwargs, error) from error
         except _NUMPY_ERRORS as error:
@@ -181,7 +182,7 @@ def _as_tensors(op: Primitive, given: tuple[Any, ...]) -> tuple[Tensor, ...]:
     try:
         return tuple(map(operand, given))
     except TinygraphError as error:
-        raise _named(op, given, error) from error.__cause__
+        raise named(op, given, error) from error.__cause__
 
 
 def _refuse_complex(op: Primitive, operands: Sequence[Tensor], out: Data) -> bool:
@@ -215,7 +216,7 @@ def call(op: Any, operands: Sequence[Any], params: Mapping[str, Any] = NO_PARAMS
     return f"{name}({', '.join(parts)})" + (f" in scope {scope.path}" if scope else "")
 
 
-def _named(op: Primitive, given: Sequence[Any], error: TinygraphError) -> TinygraphError:
+def named(op: Any, given: Sequence[Any], error: TinygraphError) -> TinygraphError:
     """An operand that is no Tensor's data is an error of the op that it was given to."""
     head, _, text = str(error).partition(": ")
     return type(error)(f"{call(op, given)}: {text}") if head.startswith("tensor(") else error
@@ -226,7 +227,7 @@ def explain(op: Primitive, operands: Sequence[Any], params: Mapping[str, Any], e
     if isinstance(error, TinygraphError):
         return error
     head = call(op, operands, params)
-    text = str(error)
+    text = str(error).rstrip(" .")
     if isinstance(error, IndexError):
         return IndexingError(f"{head}: {text}; give an index within the shape")
     misfit = _misfit(op, [shape_of(x) for x in operands]) if op.kind in ("elementwise", "contraction") else None
@@ -236,8 +237,8 @@ def explain(op: Primitive, operands: Sequence[Any], params: Mapping[str, Any], e
 
 
 def _misfit(op: Primitive, shapes: list[tuple[int, ...]]) -> str | None:
-    if op.name == "matmul" and len(shapes) == 2:
-        return f"the inner sizes differ: {shapes[0]} @ {shapes[1]}; transpose one operand, e.g. y.mT"
+    if op.name == "matmul":
+        return _mismatched(*shapes)
     if op.kind != "elementwise":
         return None
     for axis in range(1, max(map(len, shapes), default=0) + 1):
@@ -248,6 +249,14 @@ def _misfit(op: Primitive, shapes: list[tuple[int, ...]]) -> str | None:
                 "make them equal or 1, e.g. with reshape or expand_dims"
             )
     return None
+
+
+def _mismatched(x: tuple[int, ...], y: tuple[int, ...]) -> str:
+    if not x or not y:
+        return "a number is no matrix; write x * y"
+    if x[-1] != y[-2:][0]:
+        return f"the inner sizes {x[-1]} and {y[-2:][0]} differ; make them equal, e.g. with y.mT"
+    return "the stacks of matrices do not broadcast; make their leading axes equal or 1"
 
 
 def misuse(

@@ -86,7 +86,9 @@ class Setting:
 
     def __call__(self, fn: F) -> F:
         if not callable(fn):
-            raise ArgumentError(f"a context decorates a function, not {type(fn).__name__}; write @tg.no_grad()")
+            raise ArgumentError(
+                f"decorator({type(fn).__name__}): a setting decorates a function; write @tg.no_grad() above a def"
+            )
         return _decorate(self._fresh, fn)  # type: ignore[no-any-return]
 
 

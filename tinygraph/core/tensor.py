@@ -2,45 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from ..errors import DialectError, DTypeError, GradientError, GraphGrowthWarning, ShapeError, aval
 from .array import ATTRIBUTES, Data, as_array, check_differentiable, is_weak, lock
-from .scope import GRAD, Scope, mode
+from .node import Node, next_serial
+from .scope import GRAD, mode
 
 # Everything that operators, methods and the traversal reach by name; ops and composites enter themselves.
 OPS: dict[str, Callable[..., Any]] = {}
-
-next_serial = itertools.count(1).__next__
-
-
-class Node:
-    """One application of an operation: what was applied, to what, inside which scope."""
-
-    __slots__ = ("inputs", "op", "params", "scope", "serial", "where")
-
-    def __init__(
-        self,
-        op: Any,
-        inputs: tuple[Tensor, ...],
-        params: Mapping[str, Any],
-        scope: Scope | None,
-        where: tuple[Any, int] | None = None,
-    ) -> None:
-        self.op = op
-        self.inputs = inputs
-        self.params = params
-        self.scope = scope
-        self.serial = next_serial()
-        self.where = where
-
-    def __repr__(self) -> str:
-        return f"<Node {self.op.name} {self.serial}>"
 
 
 def _binary(name: str, reflected: bool = False) -> Callable[[Tensor, Any], Tensor]:
@@ -212,8 +186,14 @@ class Tensor:
 
     def __getattr__(self, name: str) -> Any:
         raise DialectError(
-            f"Tensor has no attribute {name!r}"
-            + (f": write {ATTRIBUTES[name]}" if name in ATTRIBUTES else f": write tg.{name}(t)" if name in OPS else "")
+            f"Tensor has no attribute {name!r}: "
+            + (
+                f"write {ATTRIBUTES[name]}"
+                if name in ATTRIBUTES
+                else f"write tg.{name}(t)"
+                if name in OPS
+                else "see help(tg.Tensor)"
+            )
         )
 
     # -- NumPy's protocols, filled by tinygraph.protocols --------------------------------------
@@ -392,7 +372,9 @@ def _plain(data: Any) -> Any:
     if isinstance(data, Tensor):
         return data._data
     if isinstance(data, (list, tuple)) and _holds_tensor(data):
-        raise DTypeError(f"tensor({describe(data)}): a list of Tensors would lose their graphs; write tg.stack(tensors)")
+        raise DTypeError(
+            f"tensor({describe(data)}): a list of Tensors would lose their graphs; write tg.stack(tensors)"
+        )
     return data
 
 

@@ -56,7 +56,8 @@ matmul: Primitive = Primitive(
 
 def _einsum(subscripts: Any, *operands: Any) -> Any:
     """Subscripts in full: explicit output, no ellipsis, no label twice in one operand (an eye is added)."""
-    head = f"einsum({subscripts!r}, {', '.join(map(describe, operands))})"
+    given = repr(subscripts) if isinstance(subscripts, str) else describe(subscripts)
+    head = f"einsum({', '.join((given, *map(describe, operands)))})"
     if not isinstance(subscripts, str):
         raise ArgumentError(f"{head}: the subscripts come first, as a string; write einsum('ij,jk->ik', x, y)")
     inputs, arrow, output = subscripts.replace(" ", "").partition("->")
@@ -111,12 +112,11 @@ def _einsum_rule(position: int) -> Any:
         seen = set(output).union(*terms)
         kept = "".join(c for c in mine if c in seen)
         part = einsum(f"{','.join([output, *terms])}->{kept}", g, *rest)
-        if kept == mine:
-            return part
-        # A label that only this operand has was summed away: its cotangent is the same everywhere.
+        # A label that only this operand has, or has longer, was summed away: its cotangent is the same everywhere.
         sizes = dict(zip(kept, part.shape, strict=True))
-        part = reshape(part, tuple(sizes.get(c, 1) for c in mine))
-        return broadcast_to(part, tuple(sizes.get(c, n) for c, n in zip(mine, x.shape, strict=True)))
+        full = tuple(n if sizes.get(c, 1) == 1 else sizes[c] for c, n in zip(mine, x.shape, strict=True))
+        part = part if kept == mine else reshape(part, tuple(sizes.get(c, 1) for c in mine))
+        return part if part.shape == full else broadcast_to(part, full)
 
     return rule
 

@@ -80,10 +80,22 @@ def parse(op: str, x: Any, key: Any) -> tuple[Key, list[Any]]:
         else:
             place = _integer(head, k)
             if not -shape[axis] <= place < shape[axis]:
-                raise IndexingError(f"{head}: index {place} is out of range for axis {axis} of size {shape[axis]}")
+                raise IndexingError(f"{head}: index {place} is out of range; {_range(shape[axis])} on axis {axis}")
             parts.append(place)
         axis += _axes_used(k)
+    if len(arrays) > 1:
+        _check_together(head, arrays)
     return Key(parts), arrays
+
+
+def _check_together(head: str, arrays: list[Any]) -> None:
+    try:
+        np.broadcast_shapes(*map(shape_of, arrays))
+    except ValueError:
+        shapes = " and ".join(str(shape_of(a)) for a in arrays)
+        raise IndexingError(
+            f"{head}: index arrays of shapes {shapes} do not broadcast; make them equal, or index one axis after the other"
+        ) from None
 
 
 def _is_array(k: Any) -> bool:
@@ -118,8 +130,12 @@ def _index_arrays(head: str, k: Any, sizes: tuple[int, ...]) -> list[Any]:
         raise IndexingError(f"{head}: index arrays are integer or boolean; write .astype(np.int64)")
     if values.size and not (-sizes[0] <= values.min() and values.max() < sizes[0]):
         worst = values.max() if values.max() >= sizes[0] else values.min()
-        raise IndexingError(f"{head}: index {worst} is out of range for an axis of size {sizes[0]}")
+        raise IndexingError(f"{head}: index {worst} is out of range; {_range(sizes[0])} on this axis")
     return [k if isinstance(k, Tensor) else values.astype(np.int64) if not values.size else values]
+
+
+def _range(n: int) -> str:
+    return f"use -{n} to {n - 1}" if n else "there is nothing to index"
 
 
 def _show(items: tuple[Any, ...]) -> str:
@@ -155,7 +171,8 @@ def _set_at_kernel(xp: Any, x: Any, values: Any, *arrays: Any, key: Key) -> Any:
 def _update_signature(op: str) -> Any:
     def signature(x: Any, key: Any, values: Any) -> Any:
         parsed, arrays = parse(op, x, key)
-        if not is_weak(values) and not np.can_cast(dtype_of(values), dtype_of(x), "same_kind"):
+        strong = np.result_type(dtype_of(x), values) if is_weak(values) else dtype_of(values)
+        if not np.can_cast(strong, dtype_of(x), "same_kind"):
             raise DTypeError(
                 f"{op}({describe(x)}, {describe(values)}): the values would lose precision; cast x or the values with .astype"
             )
@@ -165,7 +182,7 @@ def _update_signature(op: str) -> Any:
         given = shape_of(values)
         if len(given) > len(target) or any(n not in (1, m) for n, m in zip(given[::-1], target[::-1], strict=False)):
             raise ShapeError(
-                f"{op}({describe(x)}, {describe(values)}): values must broadcast to the place's shape {target}"
+                f"{op}({describe(x)}, {describe(values)}): the values do not fit the place; give values that broadcast to its shape {target}"
             )
         if op == "set_at" and arrays:
             _refuse_duplicates(x, parsed, [_values(a) for a in arrays])

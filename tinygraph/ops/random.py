@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..core.primitive import Domain, Primitive, public
-from ..errors import ArgumentError, DTypeError
+from ..errors import ArgumentError, DTypeError, ShapeError
 from .movement import as_shape
 
 
@@ -27,7 +27,10 @@ def _draw(name: str, method: str, doc: str) -> Primitive:
         dtype = np.dtype(dtype)
         if dtype.kind != "f":
             raise DTypeError(f"random.{name}({shape!r}, dtype={dtype}): draws are floats; cast them with .astype")
-        return (), {"shape": as_shape(name, (), shape), "dtype": dtype, "rng": rng}
+        sizes = as_shape(f"random.{name}", rng, shape)
+        if any(n < 0 for n in sizes):
+            raise ShapeError(f"random.{name}({shape!r}): a size is negative; give sizes of 0 or more")
+        return (), {"shape": sizes, "dtype": dtype, "rng": rng}
 
     return Primitive(
         f"random_{name}", kernel, (), "other", name, doc, signature=signature,

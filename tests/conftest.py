@@ -1,0 +1,46 @@
+"""Hypothesis profiles, marks, and what every test must leave behind: nothing."""
+
+from __future__ import annotations
+
+import os
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+
+from tinygraph.core.scope import GRAD, mode, scope_var
+
+# A law says how many examples it wants by ``support.examples(n)``; ``deep`` multiplies that by 50.
+DEEP = 5000
+settings.register_profile("ci", derandomize=True, deadline=None, max_examples=100, print_blob=True)
+settings.register_profile("dev", deadline=None, max_examples=100)
+settings.register_profile(
+    "deep", deadline=None, max_examples=DEEP, suppress_health_check=[HealthCheck.too_slow], database=None
+)
+settings.load_profile("deep" if os.environ.get("TINYGRAPH_DEEP") else "ci")
+
+
+def pytest_collection_modifyitems(items):
+    if settings().max_examples >= DEEP:
+        return
+    for item in items:
+        if item.get_closest_marker("deep"):
+            item.add_marker(pytest.mark.skip(reason="deep: runs with --hypothesis-profile=deep or TINYGRAPH_DEEP=1"))
+
+
+@pytest.fixture
+def rng(request):
+    """A generator seeded by the name of the test."""
+    return np.random.default_rng(zlib.crc32(request.node.nodeid.encode()))
+
+
+@pytest.fixture(autouse=True)
+def _nothing_leaks():
+    """A test that leaves a scope or a recording mode behind fails, and does not spoil the next one."""
+    yield
+    scope, bits = scope_var.get(), mode.get()
+    scope_var.set(None)
+    mode.set(GRAD)
+    assert scope is None, f"scope {scope.path} was left open"
+    assert bits == GRAD, f"recording mode {bits} was left set"

@@ -1,0 +1,54 @@
+"""The same kernel line runs in every array namespace: NumPy, array_api_strict, jax.numpy."""
+
+import numpy as np
+import pytest
+from support.calls import CALLS, parametrize
+
+# Draws come from NumPy's generators.
+PORTABLE = [c for c in CALLS if not c.op.name.startswith("random")]
+# What a namespace does not have, and why. Each entry must fail, so that the table stays true.
+FULL = "the standard wants an index for every axis"
+MIXED = "the standard does not mix index arrays with slices"
+NO_PLACES = "the standard has no assignment, and no add.at, to index arrays"
+STRICT = {
+    "astype": "a dtype is the namespace's own there",
+    "einsum": "the standard has no einsum",
+    **dict.fromkeys(("getitem-0", "getitem-7", "add_at-0", "set_at-0"), FULL),
+    **dict.fromkeys(("getitem-4", "getitem-8", "getitem-9"), MIXED),
+    **{f"{op}-{k}": NO_PLACES for op, ks in (("add_at", range(4, 10)), ("set_at", range(4, 8))) for k in ks},
+    **dict.fromkeys(("add_at-2", "add_at-10", "set_at-2", "set_at-8"), "the standard does not assign to a new axis"),
+}
+JAX = dict.fromkeys(("add_at", "set_at"), "a JAX array cannot be written to; its lowering is x.at[key]")
+
+
+def check(xp, call, exceptions):
+    reason = exceptions.get(str(call)) or exceptions.get(call.op.name)
+    problem = call.draw(4)
+    operands = [xp.asarray(x) if isinstance(x, np.ndarray) else x for x in problem.operands]
+    expected = np.asarray(problem.op.kernel(np, *problem.operands, **problem.params))
+    if reason:
+        with pytest.raises((AttributeError, IndexError, TypeError)):
+            problem.op.kernel(xp, *operands, **problem.params)
+        pytest.skip(reason)
+    found = np.asarray(problem.op.kernel(xp, *operands, **problem.params))
+    assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
+    np.testing.assert_allclose(found, expected, rtol=1e-13, atol=1e-14)
+
+
+@parametrize(PORTABLE)
+def test_array_api_strict(call):
+    check(pytest.importorskip("array_api_strict"), call, STRICT)
+
+
+@pytest.fixture
+def jax_numpy():
+    jax = pytest.importorskip("jax")
+    before = jax.config.jax_enable_x64
+    jax.config.update("jax_enable_x64", True)
+    yield jax.numpy
+    jax.config.update("jax_enable_x64", before)
+
+
+@parametrize(PORTABLE)
+def test_jax(call, jax_numpy):
+    check(jax_numpy, call, JAX)
