@@ -49,7 +49,9 @@ def digits(batch: int, features: int, dtype: np.dtype) -> np.ndarray:
         sys.exit('the digits come with scikit-learn: pip install "tinygraph[examples]"')
     images = load_digits().data
     if not (2 <= batch <= len(images) and 1 <= features <= images.shape[1]):
-        sys.exit(f"there are {len(images)} digits of {images.shape[1]} pixels: choose 2 to {len(images)}, 1 to {images.shape[1]}")
+        sys.exit(
+            f"there are {len(images)} digits of {images.shape[1]} pixels: choose 2 to {len(images)}, 1 to {images.shape[1]}"
+        )
     liveliest = np.sort(np.argsort(images.var(axis=0))[-features:])
     return images[:batch, liveliest].astype(dtype)
 
@@ -71,10 +73,18 @@ def parse() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="example: python examples/batchnorm.py --batch 64 --features 4 --dtype float32 --out pictures",
     )  # fmt: skip
-    parser.add_argument("--batch", type=int, default=32, metavar="N", help="digits in the batch, 2 to 1797 (default: 32)")
-    parser.add_argument("--features", type=int, default=4, metavar="D", help="pixels of each digit, 1 to 64 (default: 4)")
-    parser.add_argument("--dtype", choices=["float32", "float64"], default="float64", help="precision (default: float64)")
-    parser.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="folder for the pictures (default: out/)")
+    parser.add_argument(
+        "--batch", type=int, default=32, metavar="N", help="digits in the batch, 2 to 1797 (default: 32)"
+    )
+    parser.add_argument(
+        "--features", type=int, default=4, metavar="D", help="pixels of each digit, 1 to 64 (default: 4)"
+    )
+    parser.add_argument(
+        "--dtype", choices=["float32", "float64"], default="float64", help="precision (default: float64)"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("out"), metavar="DIR", help="folder for the pictures (default: out/)"
+    )
     return parser.parse_args()
 
 

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 
 from . import errors, functional, fused, ops, picture, protocols, transforms
 from .core.autodiff import gradients
+from .core.convert import asarray, tensor
 from .core.graph import Graph, trace
 from .core.node import Node
 from .core.primitive import REGISTRY as _REGISTRY
 from .core.primitive import Primitive, public
 from .core.scope import debug_anomaly, no_grad, scope
-from .core.tensor import Parameter, Tensor, asarray, tensor
+from .core.tensor import Parameter, Tensor
 from .errors import TinygraphError
 from .functional import COMPOSITES as _COMPOSITES
 from .ops import random

@@ -11,6 +11,7 @@
     ├── IndexingError (IndexError)        an index out of range or of the wrong kind
     ├── GradientError (RuntimeError)      a derivative that cannot be taken
     │   └── StaleError                    a parameter was assigned between forward and backward
+    ├── TraceError (RuntimeError)         a value is read that a traced graph cannot know
     ├── AnomalyError (FloatingPointError) the first nan or inf, under ``debug_anomaly``
     ├── MissingExtra (ImportError)        an optional dependency is not installed
     └── RenderError                       a picture that cannot be made
@@ -56,6 +57,10 @@ class GradientError(TinygraphError, RuntimeError):
 
 class StaleError(GradientError):
     """A parameter was assigned after the forward pass that read it."""
+
+
+class TraceError(TinygraphError, RuntimeError):
+    """A value is read while its function is traced; the graph would hold for this one value only."""
 
 
 class AnomalyError(TinygraphError, FloatingPointError):

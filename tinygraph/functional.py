@@ -10,12 +10,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from .core.convert import dtype_of, operand, shape_of
 from .core.primitive import call, misuse, named
 from .core.scope import scope
-from .core.tensor import OPS, Tensor, describe, dtype_of, make, operand, shape_of
+from .core.tensor import OPS, Tensor, describe, make
 from .errors import ArgumentError, AxisError, DTypeError, IndexingError, ShapeError, TinygraphError
 from .ops.elementwise import abs as abs_
-from .ops.elementwise import detach, div, equal, exp, less_equal, log, sqrt, where
+from .ops.elementwise import astype, detach, div, equal, exp, less_equal, log, sqrt, where
 from .ops.indexing import getitem
 from .ops.movement import expand_dims, reshape, transpose
 from .ops.reduction import Axis, mean, normalize, single, size
@@ -43,10 +44,26 @@ def composite(fn: F) -> F:
     return wrapper  # type: ignore[return-value]
 
 
+def half_by_float32(fn: F) -> F:
+    """Compute a float16 ``x`` in float32 and cast the result: its squares and sums would leave float16's range."""
+
+    @functools.wraps(fn)
+    def wrapper(x: Any, *rest: Any, **kwargs: Any) -> Any:
+        x = operand(x)
+        if x.dtype != np.float16:
+            return fn(x, *rest, **kwargs)
+        arrays = [p for p in (*rest, *kwargs.values()) if isinstance(p, (Tensor, np.ndarray))]
+        others = [p.dtype for p in arrays if p.dtype.kind == "f"]
+        return fn(astype(x, np.float32), *rest, **kwargs).astype(np.result_type(x.dtype, *others))
+
+    return wrapper  # type: ignore[return-value]
+
+
 # -- statistics -----------------------------------------------------------------------------------
 
 
 @composite
+@half_by_float32
 def var(x: Any, axis: Axis = None, *, correction: float = 0, keepdims: bool = False) -> Tensor:
     """The variance, in two passes: Σ(x - mean)² / (n - correction).
 
@@ -71,12 +88,14 @@ def _root(square: Any) -> Any:
 
 
 @composite
+@half_by_float32
 def std(x: Any, axis: Axis = None, *, correction: float = 0, keepdims: bool = False) -> Tensor:
     """The standard deviation, √var; its slope is 0 where the values are constant."""
     return _root(var(x, axis, correction=correction, keepdims=keepdims))  # type: ignore[no-any-return]
 
 
 @composite
+@half_by_float32
 def norm(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
     """The Euclidean norm √Σx²; its slope at 0 is 0.
 
@@ -95,6 +114,7 @@ def _shift_of(x: Tensor, axis: Any) -> Any:
 
 
 @composite
+@half_by_float32
 def logsumexp(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
     """Log Σ exp(x), without overflow.
 
@@ -196,7 +216,9 @@ def reciprocal(x: Any) -> Tensor:
 def relu(x: Any) -> Tensor:
     """max(x, 0); its slope at 0 is 0, a nan stays."""
     x = operand(x)
-    return where(less_equal(x, 0), 0, x)  # type: ignore[no-any-return]
+    off = less_equal(x, 0)
+    off.name = f"{x.name or 'x'} ≤ 0"
+    return where(off, 0, x)  # type: ignore[no-any-return]
 
 
 @composite
@@ -207,6 +229,7 @@ def silu(x: Any) -> Tensor:
 
 
 @composite
+@half_by_float32
 def softmax(x: Any, axis: Axis = -1) -> Tensor:
     """exp(x) / Σ exp(x) along an axis, without overflow.
 
@@ -222,6 +245,7 @@ def softmax(x: Any, axis: Axis = -1) -> Tensor:
 
 
 @composite
+@half_by_float32
 def log_softmax(x: Any, axis: Axis = -1) -> Tensor:
     """Log softmax(x) = x - log Σ exp(x), without overflow."""
     x = operand(x)
@@ -291,6 +315,7 @@ def _constant(value: float, name: str) -> Tensor:
 
 
 @composite
+@half_by_float32
 def batch_norm(x: Any, gamma: Any = None, beta: Any = None, *, axis: int = 1, eps: float = 1e-5) -> Tensor:
     """Batch normalisation over a mini-batch, from seven primitives: mean, sub, pow, add, sqrt, div, mul.
 
@@ -355,12 +380,17 @@ def check_batch_norm(op: str, x: Any, gamma: Any, beta: Any, axis: int, eps: flo
             raise ShapeError(
                 f"{head()}: {name} has shape {shape_of(p)}, one value for each of the {channels} channels is due; give shape ({channels},)"
             )
-    if isinstance(eps, bool) or not isinstance(eps, (int, float, np.floating)) or not eps >= 0:
+    if not _is_small(eps):
         raise ArgumentError(f"{head()}: eps={eps!r} is no small number; give e.g. eps=1e-5")
     return channel
 
 
+def _is_small(eps: Any) -> bool:
+    return isinstance(eps, (int, float, np.floating)) and not isinstance(eps, bool) and bool(0 <= eps < np.inf)
+
+
 @composite
+@half_by_float32
 def layer_norm(x: Any, gamma: Any = None, beta: Any = None, *, axis: Axis = -1, eps: float = 1e-5) -> Tensor:
     """Layer normalisation: each example normalised over the given (last) axes, then scaled and shifted.
 
@@ -371,6 +401,10 @@ def layer_norm(x: Any, gamma: Any = None, beta: Any = None, *, axis: Axis = -1, 
     x = operand(x)
     axes = normalize("layer_norm", x, axis)
     due = tuple(x.shape[a] for a in axes)
+    if x.dtype.kind != "f":
+        raise DTypeError(f"layer_norm({describe(x)}): normalises floats; cast x with .astype(np.float64)")
+    if not _is_small(eps):
+        raise ArgumentError(f"layer_norm({describe(x)}): eps={eps!r} is no small number; give e.g. eps=1e-5")
     with scope("layer norm"):
         xc = x - mean(x, axis=axes, keepdims=True)
         y = xc / sqrt(mean(xc**2, axis=axes, keepdims=True) + _constant(eps, "ε"))

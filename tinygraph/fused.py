@@ -8,20 +8,22 @@ to nobody.
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from .core.array import read_only
-from .core.node import Node
-from .core.primitive import Primitive, check_finite, user_line
+from .core.convert import operand
+from .core.node import Node, next_serial
+from .core.primitive import Primitive, call, check_finite, misuse, named, user_line
 from .core.scope import ANOMALY, GRAD, TRACE, mode, scope_var
-from .core.tensor import Tensor, make, operand
-from .errors import ArgumentError
+from .core.tensor import Tensor, describe, make
+from .errors import ArgumentError, DTypeError, ShapeError, TinygraphError
 from .functional import batch_norm as composed_batch_norm
 from .functional import check_batch_norm
-from .ops.reduction import mean, sum
+from .ops.reduction import mean, single, sum
 from .transforms import vjp
 
 __all__ = ["FusedOp", "batch_norm", "replaces"]
@@ -38,17 +40,21 @@ class _FusedNode(Node):
 class FusedOp:
     """A forward and a backward in NumPy, with the composite that they replace."""
 
-    def __init__(self, forward: Callable[..., Any], composite: Callable[..., Any]) -> None:
+    def __init__(
+        self, forward: Callable[..., Any], composite: Callable[..., Any], check: Callable[..., Any] | None = None
+    ) -> None:
         self._forward = forward
+        self._check = check
         self._backward: Callable[..., tuple[Any, ...]] | None = None
         self._signature = inspect.signature(forward)
         self.composite = composite
         self.__name__ = forward.__name__
+        self._title = f"{'fused.' * (forward.__module__ == __name__)}{forward.__name__}"
         self.__doc__ = forward.__doc__
         self.__wrapped__ = forward
         self.primitive = Primitive(
             forward.__name__,
-            lambda xp, *arrays, **params: forward(*arrays, **params)[0],
+            lambda xp, *arrays, **params: self._run(arrays, params)[0],
             (),
             "other",
             forward.__name__,
@@ -67,25 +73,41 @@ class FusedOp:
     def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
         try:
             bound = self._signature.bind(*args, **kwargs)
-        except TypeError:
-            return self.composite(*args, **kwargs)  # type: ignore[no-any-return]
+        except TypeError as error:
+            raise misuse(self._title, self._forward, args, kwargs, error) from error
         bound.apply_defaults()
-        operands = tuple(None if x is None else operand(x) for x in bound.args)
+        try:
+            operands = tuple(None if x is None else operand(x) for x in bound.args)
+        except TinygraphError as error:
+            raise named(self._title, _present(bound.args), error) from error.__cause__
         params = bound.kwargs
+        if self._check is not None:
+            self._check(*operands, **params)
         bits = mode.get()
         if bits & TRACE or self._backward is None:
             return self.composite(*operands, **params)  # type: ignore[no-any-return]
-        out, saved = self._forward(*map(_given, operands), **params)
-        inputs = tuple(x for x in operands if x is not None)
+        serial = next_serial()
+        out, saved = self._run(operands, params)
+        inputs = _present(operands)
         where = None
         if bits & ANOMALY:
             where = user_line()
             check_finite(self.primitive, inputs, out, where=where)
         if not (bits & GRAD and any(x._requires for x in inputs)):
-            return make(np.asarray(out))
-        node = _FusedNode(self.primitive, inputs, params, scope_var.get(), where)
+            return make(out)
+        node = _FusedNode(self.primitive, inputs, params, scope_var.get(), serial, where)
         node.saved, node.operands = saved, operands
-        return make(np.asarray(out), True, node)
+        return make(out, True, node)
+
+    def _run(self, operands: Any, params: Any) -> tuple[np.ndarray[Any, Any], Any]:
+        result = self._forward(*map(_given, operands), **params)
+        head = f"{call(self._title, _present(operands))}: the forward returned"
+        if type(result) is not tuple or len(result) != 2:
+            raise ArgumentError(f"{head} {describe(result)}; return a tuple (out, saved), saved for the backward")
+        out = np.asarray(result[0])
+        if out.dtype.kind not in "biufc":
+            raise DTypeError(f"{head} {describe(result[0])}, no numbers; return an array and what the backward needs")
+        return out, result[1]
 
     def _pull(self, node: Any, g: Any, record: bool) -> tuple[Any, ...]:
         if record:
@@ -93,18 +115,41 @@ class FusedOp:
                 lambda *inputs: self.composite(*_filled(node.operands, inputs), **node.params), *node.inputs
             )
             return pullback(g)
-        cotangents = self._backward(read_only(g), node.saved, *map(_given, node.operands), **node.params)  # type: ignore[misc]
-        if len(cotangents) != len(node.operands):
+        operands = node.operands
+        cotangents = self._backward(read_only(g), node.saved, *map(_given, operands), **node.params)  # type: ignore[misc]
+        head = f"backward of {call(self._title, _present(operands))}: returned"
+        if type(cotangents) is not tuple:
+            raise ArgumentError(f"{head} {describe(cotangents)}; return a tuple, one cotangent for each operand")
+        if len(cotangents) != len(operands):
             raise ArgumentError(
-                f"backward of {self.__name__}: returned {len(cotangents)} cotangents for {len(node.operands)} operands; "
-                "return one for each, None where there is none"
+                f"{head} {len(cotangents)} cotangents for {len(operands)} operands; return one for each, None where there is none"
             )
-        return tuple(c for c, x in zip(cotangents, node.operands, strict=True) if x is not None)
+        return tuple(_fitting(head, c, x, g) for c, x in zip(cotangents, operands, strict=True) if x is not None)
 
 
-def _given(x: Tensor | None) -> Any:
+def _present(operands: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(x for x in operands if x is not None)
+
+
+def _given(x: Any) -> Any:
     """What a hand-written kernel is given: it may keep it, but not write to it."""
-    return None if x is None else read_only(x._data)
+    return read_only(x._data if isinstance(x, Tensor) else x)
+
+
+def _fitting(head: str, cotangent: Any, x: Tensor, g: Any) -> Any:
+    """A cotangent of a float operand, as an array that the traversal can sum to its shape; else None."""
+    if cotangent is None or x.dtype.kind != "f":
+        return None
+    c = np.asarray(cotangent)
+    if c.dtype.kind != "f":
+        raise DTypeError(f"{head} {describe(cotangent)} for {describe(x)}; return an array of floats, or None")
+    if c.shape != x.shape and not (_broadcasts(x.shape, c.shape) and _broadcasts(c.shape, g.shape)):
+        raise ShapeError(f"{head} {describe(c)} for {describe(x)}; return an array of shape {x.shape}")
+    return c
+
+
+def _broadcasts(old: tuple[int, ...], new: tuple[int, ...]) -> bool:
+    return len(old) <= len(new) and all(a in (1, b) for a, b in zip(old[::-1], new[::-1], strict=False))
 
 
 def _filled(operands: tuple[Any, ...], inputs: tuple[Any, ...]) -> list[Any]:
@@ -112,12 +157,15 @@ def _filled(operands: tuple[Any, ...], inputs: tuple[Any, ...]) -> list[Any]:
     return [None if x is None else next(rest) for x in operands]
 
 
-def replaces(composite: Callable[..., Any]) -> Callable[[Callable[..., Any]], FusedOp]:
+def replaces(
+    composite: Callable[..., Any], *, check: Callable[..., Any] | None = None
+) -> Callable[[Callable[..., Any]], FusedOp]:
     """Decorate ``forward(*arrays, **params) -> (out, saved)`` as the fused form of ``composite``.
 
     Both take the same arguments: arrays by position (None where left out), params by keyword. The
     forward gets ndarrays; ``saved`` is whatever its backward wants to see again. Register that with
-    ``@that.backward``. Until it is registered, the composite runs.
+    ``@that.backward``. Until it is registered, the composite runs. ``check`` is called first, with
+    Tensors in place of arrays, so that the errors it raises can name them.
 
     >>> import numpy as np, tinygraph as tg
     >>> @tg.fused.replaces(lambda x: x * x)
@@ -129,10 +177,14 @@ def replaces(composite: Callable[..., Any]) -> Callable[[Callable[..., Any]], Fu
     >>> tg.grad(square)(3.0), tg.grad(tg.grad(square))(3.0)
     (tensor(6.), tensor(2.))
     """
-    return lambda forward: FusedOp(forward, composite)
+    return lambda forward: FusedOp(forward, composite, check)
 
 
-@replaces(composed_batch_norm)
+def _check(x: Any, gamma: Any, beta: Any, *, axis: int, eps: float) -> None:
+    check_batch_norm("fused.batch_norm", x, gamma, beta, axis, eps)
+
+
+@replaces(composed_batch_norm, check=_check)
 def batch_norm(x: Any, gamma: Any = None, beta: Any = None, *, axis: int = 1, eps: float = 1e-5) -> Any:
     """``tg.batch_norm``, fused by hand: two passes with the correction of the mean kept apart.
 
@@ -148,7 +200,7 @@ def batch_norm(x: Any, gamma: Any = None, beta: Any = None, *, axis: int = 1, ep
     >>> tg.fused.batch_norm(tg.tensor([[1.0], [3.0]]), eps=0.0).tolist()
     [[-1.0], [1.0]]
     """
-    channel = check_batch_norm("fused.batch_norm", x, gamma, beta, axis, eps)
+    channel = single("fused.batch_norm", x, axis)
     axes = tuple(i for i in range(x.ndim) if i != channel)
     along = tuple(-1 if i == channel else 1 for i in range(x.ndim))
     wide = x.astype(np.float32) if x.dtype == np.float16 else x
@@ -173,7 +225,7 @@ def _mean(x: Any, axes: tuple[int, ...]) -> Any:
 def _batch_norm_backward(g: Any, saved: Any, x: Any, gamma: Any, beta: Any, *, axis: int, eps: float) -> Any:
     xhat, sigma, axes, along = saved
     g = g.astype(np.float32) if g.dtype == np.float16 else g
-    count = x.size // x.shape[axis]
+    count = math.prod(x.shape[a] for a in axes)
     dbeta = sum(g, axis=axes, keepdims=True)
     dgamma = sum(g * xhat, axis=axes, keepdims=True)
     scale = 1 / sigma if gamma is None else gamma.reshape(along) / sigma

@@ -10,11 +10,12 @@ import numpy as np
 
 from .core.array import is_weak
 from .core.autodiff import as_seed, pull_back
-from .core.graph import Tree, argument_names, flatten
+from .core.convert import operand
+from .core.graph import Tree, argument_names, flatten, leaves_like
 from .core.node import next_serial
 from .core.scope import GRAD, TRACE, flags, mode
-from .core.tensor import Tensor, describe, make, operand
-from .errors import ArgumentError, DTypeError, GradientError, TinygraphError
+from .core.tensor import Tensor, describe, make
+from .errors import ArgumentError, DTypeError, GradientError
 from .ops.elementwise import astype, identity
 from .ops.movement import reshape, stack
 
@@ -100,13 +101,7 @@ def _name(fn: Any) -> str:
 
 
 def _seeds(outputs: Sequence[Tensor], tree: Tree, cotangent: Any, op: str) -> list[Tensor]:
-    if tree.kind is None and isinstance(cotangent, list):  # the numbers of one cotangent, no structure
-        cotangent = Tensor(cotangent)
-    leaves, given = flatten(cotangent)
-    if len(leaves) != len(outputs) or (given != tree and len(outputs) != 1):
-        raise ArgumentError(
-            f"{op}: the cotangent has structure {given}, the output {tree}; give one cotangent per output"
-        )
+    leaves = leaves_like(f"{op}: the cotangent", tree, cotangent)
     return [as_seed(t, s, op, "cotangent") for t, s in zip(outputs, leaves, strict=True)]
 
 
@@ -196,7 +191,8 @@ def value_and_grad(
                 f"grad of {_name(fn)}: the result is {', '.join(map(describe, outputs))}, a gradient needs one number; "
                 "reduce it, e.g. with tg.sum, or use tg.jacobian or tg.vjp"
             )
-        record = opened.must_record(outputs)
+        extras = [t for t in flatten(aux)[0] if isinstance(t, Tensor)]
+        record = opened.must_record([*outputs, *extras])
         found = opened.tree.build(opened.cotangents(outputs, [as_seed(outputs[0], None)], record))
         value = _released(outputs, record)[0]
         if has_aux:
@@ -231,10 +227,7 @@ def _check_argnums(fn: Any, numbers: Sequence[int], args: Sequence[Any]) -> None
 
 def _check_floats(fn: Any, number: int, argument: Any) -> None:
     for leaf in flatten(argument)[0]:
-        try:
-            kind: str = operand(leaf).dtype.kind
-        except TinygraphError:
-            kind = ""
+        kind = leaf.dtype.kind if hasattr(leaf, "dtype") else np.dtype(type(leaf)).kind if is_weak(leaf) else ""
         if kind != "f":
             raise DTypeError(
                 f"grad of {_name(fn)}: argument {number} is {describe(leaf)}, gradients are for floats; "
@@ -285,11 +278,7 @@ def _as_tuple(value: Any) -> tuple[Any, ...]:
 
 
 def _tangents(fn: Any, opened: _Opened, tangents: Any) -> list[Tensor]:
-    leaves, tree = flatten(tangents)
-    if len(leaves) != len(opened.leaves):
-        raise ArgumentError(
-            f"jvp of {_name(fn)}: tangents {tree} for primals {opened.tree}; give one tangent per primal"
-        )
+    leaves = leaves_like(f"jvp of {_name(fn)}: the tangent", opened.tree, tangents)
     found = []
     for x, v in zip(opened.leaves, leaves, strict=True):
         if isinstance(x, Tensor) and x._requires:

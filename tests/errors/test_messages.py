@@ -20,13 +20,17 @@ MESSAGES = HERE / "messages.txt"
 BUILTINS = (ValueError, TypeError, IndexError, AttributeError, RuntimeError)
 
 
+def product(x, backward):
+    op = tg.fused.replaces(lambda a, b: a * b)(lambda a, b: (a * b, None))
+    op.backward(lambda g, saved, a, b: backward(g, a))
+    return op(x, 2.0)
+
+
 def names():
     x = tg.tensor(np.arange(6.0).reshape(2, 3), requires_grad=True, name="x")
     w = tg.Parameter([1.0, 2.0], name="w")
     stale = tg.sum(w * 2)
     w.assign([3.0, 4.0])
-    short = tg.fused.replaces(lambda a, b: a * b)(lambda a, b: (a * b, None))
-    short.backward(lambda g, saved, a, b: (g,))
     return {
         "np": np,
         "tg": tg,
@@ -41,7 +45,9 @@ def names():
         "k": tg.tensor([1.0, 2.0], name="k"),
         "raw": np.zeros((2, 3)),
         "empty": tg.tensor(np.zeros((0, 3)), name="empty"),
-        "one_cotangent_too_few": tg.sum(short(x, 2.0)),
+        "one_cotangent_too_few": tg.sum(product(x, lambda g, a: (g,))),
+        "bare_cotangent": tg.sum(product(x, lambda g, a: g)),
+        "flat_cotangent": tg.sum(product(x, lambda g, a: (g.ravel(), None))),
     }
 
 

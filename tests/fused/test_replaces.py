@@ -152,9 +152,100 @@ def test_a_wrong_number_of_cotangents(count):
         (lambda f, x: f(x, None, None, 1), r"too many positional arguments"),
     ],
 )
-def test_a_wrong_call_is_told_by_the_composite(call, message):
-    with pytest.raises(tg.errors.ArgumentError, match=message):
+def test_a_wrong_call_is_told_by_the_fused_op(call, message):
+    with pytest.raises(tg.errors.ArgumentError, match=rf"^fused\.batch_norm\(.*\): {message}"):
         call(tg.fused.batch_norm, np.ones((2, 3)))
+
+
+def product(out=lambda x, y: (x * y, None), back=lambda g, x, y: (g * y, g * x)):
+    """A fused product of a Tensor and an array, whose forward or backward may be wrong."""
+
+    @tg.fused.replaces(lambda x, y: x * y)
+    def product(x, y):
+        return out(x, y)
+
+    product.backward(lambda g, saved, x, y: back(g, x, y))
+    return product(tg.tensor([1.0, 2.0], requires_grad=True, name="x"), np.array([3.0, 4.0]))
+
+
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        (lambda x, y: x * y, r"returned float64\[2\]; return a tuple \(out, saved\)"),
+        (lambda x, y: [x * y, None], r"returned \[float64\[2\], None\]; return a tuple \(out, saved\)"),
+        (lambda x, y: (x * y,), r"returned \[float64\[2\]\]; return a tuple \(out, saved\)"),
+        (lambda x, y: None, r"returned None; return a tuple \(out, saved\)"),
+        (lambda x, y: (None, x * y), r"returned None, no numbers; return an array"),
+        (lambda x, y: ("abc", x * y), r"returned str, no numbers; return an array"),
+    ],
+)
+def test_a_forward_that_returns_something_else(out, message):
+    with pytest.raises(TypeError, match=rf"^product\(float64\[2\] x, float64\[2\]\): the forward {message}") as caught:
+        product(out)
+    assert isinstance(caught.value, tg.TinygraphError)
+
+
+@pytest.mark.parametrize(
+    ("back", "error", "message"),
+    [
+        (lambda g, x, y: g * y, TypeError, r"returned float64\[2\]; return a tuple, one cotangent for each operand"),
+        (lambda g, x, y: [g * y, g * x], TypeError, r"returned \[float64\[2\], float64\[2\]\]; return a tuple"),
+        (lambda g, x, y: None, TypeError, r"returned None; return a tuple"),
+        (lambda g, x, y: (0.0, g * x), ValueError, r"returned float64\[\] for float64\[2\] x; .* shape \(2,\)"),
+        (lambda g, x, y: (g.sum(), None), ValueError, r"returned float64\[\] for float64\[2\] x"),
+        (lambda g, x, y: (g[:, None] * y, None), ValueError, r"returned float64\[2,2\] for float64\[2\] x"),
+        (lambda g, x, y: (g * y, np.ones(3)), ValueError, r"returned float64\[3\] for float64\[2\]; .* shape \(2,\)"),
+        (lambda g, x, y: (g > 0, None), TypeError, r"returned bool\[2\] for float64\[2\] x; return an array of floats"),
+        (lambda g, x, y: ("abc", None), TypeError, r"returned str for float64\[2\] x; return an array of floats"),
+        (lambda g, x, y: (g * 1j, None), TypeError, r"returned complex128\[2\] for float64\[2\] x"),
+    ],
+)
+def test_a_backward_that_returns_something_else(back, error, message):
+    y = product(back=back)
+    with pytest.raises(error, match=rf"^backward of product\(float64\[2\] x, float64\[2\]\): {message}") as caught:
+        y.backward(np.ones(2))
+    assert isinstance(caught.value, tg.TinygraphError)
+
+
+def test_the_cotangent_of_a_number_may_be_a_number():
+    for number in (float, np.float64, np.asarray):
+        double = tg.fused.replaces(lambda x: x * 2)(lambda x: (x * 2, None))
+        double.backward(lambda g, saved, x, number=number: (number(2 * g),))
+        x = tg.tensor(3.0, requires_grad=True)
+        double(x).backward()
+        assert (x.grad.item(), x.grad.shape) == (2.0, ())
+
+
+def test_a_forward_may_return_a_number():
+    total = tg.fused.replaces(lambda x: tg.sum(x))(lambda x: (float(np.sum(x)), None))
+    total.backward(lambda g, saved, x: (np.full(x.shape, g),))
+    assert tg.grad(total)(X).tolist() == [1.0] * 3
+
+
+def test_an_operand_that_is_no_array_is_told_by_the_fused_op():
+    scaled, ran = build()
+    for fn, name in ((scaled, "scaled"), (tg.fused.batch_norm, r"fused\.batch_norm")):
+        with pytest.raises(tg.errors.DTypeError, match=rf"^{name}\(str\): a Tensor holds numbers"):
+            fn("abc")
+    assert ran == []
+
+
+def test_a_check_sees_tensors_before_anything_runs():
+    seen = []
+    double = tg.fused.replaces(lambda x: x * 2, check=lambda x: seen.append(x.name))(lambda x: (x * 2, None))
+    double.backward(lambda g, saved, x: (2 * g,))
+    x = tg.tensor(X, name="x")
+    double(x)
+    tg.trace(lambda: double(x))
+    assert seen == ["x", "x"]
+
+
+def test_batch_norm_names_the_users_tensors():
+    x, gamma = tg.tensor(np.ones((2, 3)), name="x"), tg.tensor(np.ones(2), name="γ")
+    with pytest.raises(
+        tg.errors.ShapeError, match=r"^fused\.batch_norm\(float64\[2,3\] x, float64\[2\] γ, axis=1\): gamma"
+    ):
+        tg.fused.batch_norm(x, gamma)
 
 
 def test_the_record():
@@ -207,3 +298,10 @@ def test_one_value_per_channel_gives_beta():
     beta = np.array([1.0, 2.0])
     for f in (tg.batch_norm, tg.fused.batch_norm):
         assert f([[5.0, 6.0]], None, beta).tolist() == [[1.0, 2.0]]
+
+
+@pytest.mark.parametrize("shape", [(3, 0), (0, 0), (2, 0, 4)])
+def test_no_channels(shape):
+    for f in (tg.batch_norm, tg.fused.batch_norm):
+        out, (dx, dgamma) = tg.vjp_fn(f)(np.ones(shape), np.ones(0), np.ones(shape))
+        assert (out.shape, dx.shape, dgamma.shape) == (shape, shape, (0,))

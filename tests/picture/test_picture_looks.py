@@ -59,7 +59,8 @@ def test_lines_stand_out(colors):
 def test_every_primitive_fits_its_circle(dot):
     x = tg.tensor([1.0], name="x")
     faces = [(op, params) for op in REGISTRY.values() if op.name != "identity" for params in ({}, {"axis": (0, 1)})]
-    picture = tg.draw([make(np.ones(2), False, Node(op, (x, x), params, None)) for op, params in faces])
+    nodes = [Node(op, (x, x), params, None, serial) for serial, (op, params) in enumerate(faces)]
+    picture = tg.draw([make(np.ones(2), False, node) for node in nodes])
     assert picture.counts["ops"] == len(faces)
     _, layout, _ = engine.run(engine.available("dot").command("json", None), picture.dot.encode(), 60)
     for node in json.loads(layout)["objects"]:

@@ -1,5 +1,7 @@
 """float32 sums whose error does not grow with length, along whichever axis."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -43,3 +45,51 @@ def test_every_axis_of_every_layout(shape, layout, rng):
             exact = values.sum(axis=axis, keepdims=keepdims, dtype=np.float64)
             assert found.shape == exact.shape
             assert np.max(np.abs(found / exact - 1)) <= BLOCK
+
+
+def off(found, values, axis):
+    """The largest relative error; of equal terms, whose roundings all go one way, unless they are random."""
+    exact = values.sum(axis=axis, dtype=np.float64)
+    return np.max(np.abs(found.numpy() / exact - 1))
+
+
+SHORT_AXES = [
+    ((128, 128, 128, 2), (0, 1, 2)),
+    ((100, 120, 120, 3), (0, 1, 2)),
+    ((64, 100, 2, 50), (0, 1, 3)),
+    ((16, 16, 16, 16, 5), (0, 1, 2, 3)),
+    ((8,) * 6, (0, 1, 2, 3, 4)),
+]
+
+
+@pytest.mark.parametrize(("shape", "axis"), SHORT_AXES, ids=str)
+def test_many_terms_over_several_short_axes(shape, axis, rng):
+    assert off(tg.sum(np.full(shape, 0.1, np.float32), axis=axis), np.full(shape, 0.1, np.float32), axis) <= BLOCK
+    values = rng.random(shape, dtype=np.float32)
+    assert off(tg.sum(values, axis=axis), values, axis) <= 4e-7
+    assert off(tg.mean(values, axis=axis) * (values.size // np.prod(values.sum(axis=axis).shape)), values, axis) <= 4e-7
+
+
+@pytest.mark.parametrize("memory", list(itertools.permutations(range(4))), ids=str)
+@pytest.mark.parametrize("how", ["whole", "every second", "flipped", "broadcast"])
+def test_numpys_innermost_loop_is_known_for_every_layout(memory, how):
+    """Which axes NumPy adds pairwise depends on strides alone; a wrong guess would show as 1e-4."""
+    values = np.full((30, 40, 2, 50), 0.1, np.float32).transpose(memory)
+    if how == "every second":
+        values = values[..., ::2, ::2]
+    elif how == "flipped":
+        values = values[::-1, :, ::-1]
+    elif how == "broadcast":
+        values = np.broadcast_to(values[:, :1], values.shape)
+    for count in (2, 3, 4):
+        for axis in itertools.combinations(range(4), count):
+            assert off(tg.sum(values, axis=axis), values, axis) <= BLOCK
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_float32_cumsum(reverse):
+    values = np.random.default_rng(0).random(2_000_000, dtype=np.float32)
+    exact = np.cumsum(values[::-1] if reverse else values, dtype=np.float64)
+    found = tg.cumsum(values, reverse=reverse)
+    assert found.dtype == np.float32
+    assert np.max(np.abs(found.numpy()[:: -1 if reverse else 1] / exact - 1)) <= 2.0**-24

@@ -32,6 +32,8 @@ QUESTIONS = {
     "array_repr",
     "array_str",
     "count_nonzero",
+    "iscomplexobj",
+    "isrealobj",
 }
 
 X = np.array([[0.3, 0.7, 0.2], [0.6, 0.1, 0.9]])
@@ -100,30 +102,39 @@ CALLS = {
     "var": [(), {"axis": 0, "ddof": 1}, {"correction": 1, "keepdims": True}],
     "std": [(), {"axis": 0, "ddof": 1}],
     "reshape": [((3, 2),), (-1,)],
-    "clip": [(0.2, 0.5), (None, 0.5), {"min": 0.3}],
-    "pad": [(1,), (((0, 1), (2, 0)), "constant")],
+    "clip": [(0.2, 0.5), (None, 0.5), {"min": 0.3}, {"a_min": 0.2, "a_max": None}],
+    "pad": [(1,), (((0, 1), (2, 0)), "constant"), {"pad_width": 1, "constant_values": np.float64(3)}],
     "cumsum": [(), {"axis": 1}],
-    "dot": [(X.T,), (np.ones(3),), (2.0,)],
+    "dot": [
+        (X.T,),
+        (np.ones(3),),
+        (2.0,),
+        (np.array(2.0),),
+        (np.arange(60.0).reshape(4, 3, 5),),
+        (np.ones((4, 1, 3, 2)),),
+    ],
     "outer": [(np.ones(2),)],
     "linalg.norm": [(), {"axis": 0}, {"axis": 1, "ord": 2}, {"axis": (0, 1), "keepdims": True}],
     "round": [()],
     "around": [()],
-    "split": [(3, 1), ([1],)],
+    "split": [(3, 1), ([1],), (np.array([1, 2]), 1), (np.int64(3), 1)],
     "take": [([0, 5],), ([1, 1], 0)],
     "argmax": [(), {"axis": 0}],
     "argmin": [(), {"axis": 0}],
     "zeros_like": [(), {"dtype": np.float32}],
     "ones_like": [()],
-    "transpose": [(), ((1, 0),)],
+    "full_like": [(2,), {"fill_value": 2.5, "dtype": np.int8, "shape": (4,)}],
+    "copy": [(), {"order": "C"}],
+    "transpose": [(), ((1, 0),), {"axes": (1, 0)}],
     "permute_dims": [((1, 0),)],
     "swapaxes": [(0, 1)],
     "moveaxis": [(0, 1)],
-    "ravel": [()],
+    "ravel": [(), {"order": "C"}],
     "expand_dims": [(0,), ((0, -1),)],
     "squeeze": [()],
-    "broadcast_to": [((4, 2, 3),)],
+    "broadcast_to": [((4, 2, 3),), {"shape": (4, 2, 3), "subok": False}],
     "flip": [(), (0,)],
-    "roll": [(1, 0)],
+    "roll": [(1, 0), (1,), ((1, -2), (0, 1)), ((1, 2),), ((1, 1), 0), (4, (0, 1))],
     "astype": [(np.float32,)],
     "shape": [()],
     "ndim": [()],
@@ -133,6 +144,8 @@ CALLS = {
     "array_equal": [(X,)],
     "result_type": [(np.float32,)],
     "count_nonzero": [()],
+    "iscomplexobj": [()],
+    "isrealobj": [()],
     "any": [()],
     "all": [()],
 }
@@ -140,6 +153,9 @@ SPECIAL = {
     "where": lambda t: np.where(X > 0.4, t, 0.0),
     "concatenate": lambda t: np.concatenate([t, X, t], axis=1),
     "concat": lambda t: np.concat([t, X]),
+    "vstack": lambda t: np.vstack([t, t[0], [1.0, 2.0, 3.0]]),
+    "hstack": lambda t: np.hstack([t, X]),
+    "column_stack": lambda t: np.column_stack([t[0], t.T, 1.0 * X[1]]),
     "stack": lambda t: np.stack([X, t], axis=-1),
     "einsum": lambda t: np.einsum("ij,kj->ik", t, X),
     "matrix_transpose": lambda t: np.matrix_transpose(t),
@@ -169,7 +185,7 @@ def test_every_function_of_the_table_is_numpys(name, fn, x):
         for t, array in zip(*((found, expected) if isinstance(found, list) else ([found], [expected])), strict=True):
             assert (t.shape, t.dtype) == (array.shape, array.dtype)
             np.testing.assert_allclose(t.numpy(), array, rtol=1e-14)
-            assert t.requires_grad == (array.dtype.kind == "f" and name not in ("zeros_like", "ones_like"))
+            assert t.requires_grad == (array.dtype.kind == "f" and not name.endswith("_like"))
 
 
 # Calls that reach the dispatcher of every other function: some function of these signatures takes it.

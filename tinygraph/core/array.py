@@ -110,9 +110,13 @@ _LOCKED: weakref.WeakValueDictionary[int, np.ndarray[Any, Any]] = weakref.WeakVa
 
 def lock(array: np.ndarray[Any, Any]) -> bool:
     """Make an array and the owner of its memory read-only; False if the owner is out of reach."""
-    base: Any = array
-    while isinstance(base, np.ndarray):
-        base.flags.writeable = False
-        array, base = base, base.base
-    _LOCKED[id(array)] = array
-    return base is None or isinstance(base, bytes)
+    chain = [array]
+    while isinstance(chain[-1].base, np.ndarray):
+        chain.append(chain[-1].base)
+    owner = chain[-1]
+    if not (owner.base is None or isinstance(owner.base, bytes)):
+        return False
+    for view in chain:
+        view.flags.writeable = False
+    _LOCKED[id(owner)] = owner
+    return True

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ArgumentError, DTypeError, GradientError, ShapeError, StaleError, TinygraphError
-from .graph import by_serial, flatten
+from .graph import by_serial, flatten, leaves_like
 from .primitive import bad_keyword, check_finite, named
 from .scope import ANOMALY, GRAD, TRACE, Scope, flags, mode, scope_var
 from .tensor import OPS, Tensor, describe, make
@@ -209,9 +209,10 @@ def gradients(output: Any, wrt: Any, seed: Any = None, create_graph: bool = Fals
     >>> tg.gradients(y * y, [x, y])
     [tensor(108.), tensor(18.)]
     """
-    outputs, _ = flatten(output)
+    outputs, structure = flatten(output)
     leaves, tree = flatten(wrt)
-    seeds = flatten(seed)[0] if isinstance(output, (list, tuple, dict)) and seed is not None else [seed] * len(outputs)
+    head = f"gradients({', '.join(map(describe, outputs))}): the seed"
+    seeds = [None] * len(outputs) if seed is None else leaves_like(head, structure, seed)
     for x in (*outputs, *leaves):
         if not isinstance(x, Tensor):
             raise DTypeError(f"gradients({describe(x)}): works on Tensors; use tg.grad(fn) for a function of arrays")
@@ -221,10 +222,6 @@ def gradients(output: Any, wrt: Any, seed: Any = None, create_graph: bool = Fals
                 f"gradients({describe(x)}): this Tensor does not require a gradient; make it with "
                 "requires_grad=True before the forward"
             )
-    if len(seeds) != len(outputs):
-        raise ArgumentError(
-            f"gradients({describe(outputs)}): {len(seeds)} seeds for {len(outputs)} outputs; give one each"
-        )
     record = bool(create_graph or mode.get() & TRACE)
     given = [as_seed(t, s, "gradients", "seed") for t, s in zip(outputs, seeds, strict=True)]
     return tree.build(pull_back(outputs, given, leaves, record=record))

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ArgumentError, DTypeError, TinygraphError, aval
+from ..errors import ArgumentError, DTypeError, ShapeError, StaleError, TinygraphError, aval
 from .array import is_weak, read_only
+from .convert import operand, shape_of
 from .scope import GRAD, TRACE, flags
-from .tensor import Parameter, Tensor, describe, make, operand
+from .tensor import Argument, Parameter, Tensor, describe, make
 
 by_serial = attrgetter("node.serial")
 
@@ -73,6 +74,19 @@ def _flatten(value: Any, leaves: list[Any]) -> Tree:
     return LEAF
 
 
+def leaves_like(head: str, tree: Tree, value: Any) -> list[Any]:
+    """The leaves of ``value`` in the order of ``tree``, matched by key; it must have that structure."""
+    if tree.kind is None:
+        return [value]
+    if tree.kind is dict:
+        fits = isinstance(value, dict) and value.keys() == set(tree.keys)
+    else:
+        fits = isinstance(value, (list, tuple)) and len(value) == len(tree.keys)
+    if not fits:
+        raise ArgumentError(f"{head} has structure {flatten(value)[1]} where {tree} is due; give one for each leaf")
+    return [x for k, child in zip(tree.keys, tree.children, strict=True) for x in leaves_like(head, child, value[k])]
+
+
 def paths(tree: Tree, prefix: str) -> list[str]:
     """A name for every leaf: ``params.w``, ``layers.0``."""
     if tree.kind is None:
@@ -121,6 +135,7 @@ class Graph:
         leaves.update(dict.fromkeys(t for t in self.outputs if t not in known))
         self.captured = tuple(leaves)
         self._constants = tuple(read_only(t._data) for t in leaves)
+        self._stale = [x for t in self.nodes for x in self.operands(t) if x.stamp > t.node.serial]  # type: ignore[union-attr]
 
     def operands(self, t: Tensor) -> tuple[Tensor, ...]:
         """What the node that made ``t`` was applied to."""
@@ -195,6 +210,16 @@ class Graph:
             raise ArgumentError(
                 f"run({len(arrays)} arrays): the graph has {len(self.inputs)} inputs; give one array each"
             )
+        if self._stale:
+            raise StaleError(
+                f"run({describe(self._stale[0])}): was assigned after the graph had read it, so its traced value is gone; "
+                "assign after tracing, or trace again"
+            )
+        for t, a in zip(self.inputs, arrays, strict=True):
+            if shape_of(a) != t.shape:
+                raise ShapeError(
+                    f"run({describe(t)}, {describe(a)}): the graph was traced for shape {t.shape}; trace again for another"
+                )
         values: dict[Tensor, Any] = dict(zip(self.inputs, arrays, strict=True))
         wide = [a.dtype for t, a in zip(self.inputs, arrays, strict=True) if _is_float(a) and a.dtype != t.dtype]
         convert = constant or (lambda data: _widen(data, wide))
@@ -208,7 +233,7 @@ class Graph:
                     values[t] = operands[0]
                 else:
                     values[t] = node.op.kernel(xp, *operands, **node.params)
-        return tuple(values[t] for t in self.outputs)
+        return tuple(xp.asarray(values[t]) for t in self.outputs)
 
 
 def _type(t: Tensor) -> str:
@@ -239,8 +264,10 @@ def _widen(data: Any, dtypes: Sequence[Any]) -> Any:
 
 
 def _widened(before: Tensor, after: Tensor, array: Any) -> bool:
-    floats = before.dtype.kind == after.dtype.kind == "f"
-    return floats and getattr(array, "dtype", before.dtype) != before.dtype
+    """Whether a cast between floats meets an array wider than the traced one: it must not narrow it."""
+    dtype = getattr(array, "dtype", np.dtype(object))
+    wider = dtype.kind in "Oc" or (dtype.kind == "f" and dtype.itemsize > before.dtype.itemsize)
+    return wider and before.dtype.kind == after.dtype.kind == "f"
 
 
 def trace(fn: Callable[..., Any], *args: Any) -> Graph:
@@ -282,13 +309,14 @@ def _result(fn: Any, value: Any) -> Tensor:
 
 
 def _open(leaf: Any, name: str) -> Any:
-    """A fresh leaf with the same values, for a traced run; what is no number is passed on."""
-    if leaf is None or isinstance(leaf, (str, bytes)) or callable(leaf):
+    """A fresh leaf with the same values, for a traced run; flags, words and functions are passed on."""
+    if leaf is None or isinstance(leaf, (str, bytes, bool)) or callable(leaf):
         return leaf
     given = operand(leaf)
-    fresh = make(given._data, given._requires)
     if isinstance(given, Parameter):
-        fresh = Parameter(given._data, requires_grad=given._requires)
+        fresh: Tensor = Parameter(given._data, requires_grad=given._requires)
+    else:
+        fresh = make(given._data, given._requires, kind=Argument)
     fresh.name = given.name or name
     return fresh
 

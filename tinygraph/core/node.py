@@ -24,13 +24,14 @@ class Node:
         inputs: tuple[Any, ...],
         params: Mapping[str, Any],
         scope: Scope | None,
+        serial: int,
         where: tuple[Any, int] | None = None,
     ) -> None:
         self.op = op
         self.inputs = inputs
         self.params = params
         self.scope = scope
-        self.serial = next_serial()
+        self.serial = serial
         self.where = where
 
     def __repr__(self) -> str:

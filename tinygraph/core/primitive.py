@@ -21,9 +21,10 @@ from ..errors import (
     TinygraphError,
 )
 from .array import KEYWORDS, Data, is_weak
-from .node import Node
+from .convert import operand, shape_of
+from .node import Node, next_serial
 from .scope import ANOMALY, GRAD, TRACE, mode, scope_var
-from .tensor import OPS, Tensor, describe, make, operand, shape_of
+from .tensor import OPS, Tensor, describe, make
 
 Rule = Callable[..., Any]
 Calls = tuple[tuple[tuple[Any, ...], Mapping[str, Any]], ...]
@@ -32,7 +33,7 @@ REGISTRY: dict[str, Primitive] = {}
 
 _PACKAGE = str(Path(__file__).parents[1]) + os.sep
 _as_array = np.asarray
-_NUMPY_ERRORS = (ValueError, TypeError, IndexError)
+_NUMPY_ERRORS = (ValueError, TypeError, IndexError, OverflowError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,14 +134,15 @@ class Primitive:
 
     def run(self, arrays: Sequence[Data], params: Mapping[str, Any]) -> Data:
         """The value for plain arrays: an ndarray, or a Python number if all operands are."""
+        if arrays and is_weak(arrays[0]) and all(map(is_weak, arrays)):
+            # NumPy's arithmetic, not Python's: 1 / 0 is inf.
+            out = self.kernel(np, *map(_as_array, arrays), **params)
+            return out.item() if isinstance(out, np.generic) else out
         if self.numpy is not None and all(map(_is_native, arrays)):
             out = self.numpy(*arrays, **params)
         else:
             out = self.kernel(np, *arrays, **params) if params else self.kernel(np, *arrays)
-        if type(out) is np.ndarray or is_weak(out):
-            return out
-        weak = arrays and is_weak(arrays[0]) and all(map(is_weak, arrays)) and not np.ndim(out)
-        return out.item() if weak else _as_array(out)
+        return out if type(out) is np.ndarray or is_weak(out) else _as_array(out)
 
 
 def _is_native(array: Data) -> bool:
@@ -149,6 +151,8 @@ def _is_native(array: Data) -> bool:
 
 def apply(op: Primitive, operands: tuple[Any, ...], params: Mapping[str, Any]) -> Tensor:
     """Compute ``op`` and record it if someone may ask for its gradient; always a Tensor."""
+    # Taken before any value is read, so that a parameter assigned meanwhile is found to be newer.
+    serial = next_serial()
     arrays = []
     requires = False
     for x in operands:
@@ -174,7 +178,7 @@ def apply(op: Primitive, operands: tuple[Any, ...], params: Mapping[str, Any]) -
         if bits & ANOMALY:
             check_finite(op, operands, out, where=where)
     if requires or bits & TRACE:
-        return make(out, requires, Node(op, operands, params, scope_var.get(), where))
+        return make(out, requires, Node(op, operands, params, scope_var.get(), serial, where))
     return make(out)
 
 

@@ -75,11 +75,17 @@ class Setting:
             entry = entry[2]
         if entry is None:  # entered in another thread or task: nothing was changed here
             return
-        self._var.set(entry[1])
-        entry = entry[2]
+        # If the same variable was set again since, by a generator that is still suspended, it is that
+        # one's business to bring back the old value.
+        before, rest = entry[1], entry[2]
+        pending = True
         for setting, previous, _ in reversed(newer):
-            entry = (setting, previous, entry)
-        _entered.set(entry)
+            inherits = pending and setting._var is self._var
+            rest = (setting, before if inherits else previous, rest)
+            pending = pending and not inherits
+        if pending:
+            self._var.set(before)
+        _entered.set(rest)
 
     def _fresh(self) -> Setting:
         return Setting(self._var, self._change)

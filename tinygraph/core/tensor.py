@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
-from ..errors import DialectError, DTypeError, GradientError, GraphGrowthWarning, ShapeError, aval
+from ..errors import DialectError, DTypeError, GradientError, GraphGrowthWarning, ShapeError, TraceError, aval
 from .array import ATTRIBUTES, Data, as_array, check_differentiable, is_weak, lock
 from .node import Node, next_serial
-from .scope import GRAD, mode
+from .scope import TRACE, mode
 
 # Everything that operators, methods and the traversal reach by name; ops and composites enter themselves.
 OPS: dict[str, Callable[..., Any]] = {}
@@ -49,7 +50,7 @@ class Tensor:
     stamp = 0
 
     def __init__(self, data: Any, *, dtype: Any = None, requires_grad: bool = False, name: str | None = None) -> None:
-        array = as_array(_plain(data), dtype, copy=True)
+        array = as_array(plain_data(data), dtype, copy=True)
         check_differentiable(array, requires_grad, name)
         self._data: Data = array
         self._requires = bool(requires_grad)
@@ -76,7 +77,7 @@ class Tensor:
 
     @property
     def size(self) -> int:
-        return int(np.prod(self.shape, dtype=np.int64))
+        return math.prod(self.shape)
 
     @property
     def nbytes(self) -> int:
@@ -89,9 +90,18 @@ class Tensor:
 
     def numpy(self) -> np.ndarray[Any, Any]:
         """The values as a read-only NumPy array that shares this Tensor's memory."""
+        return self._values("numpy").view()
+
+    def _values(self, op: str) -> np.ndarray[Any, Any]:
+        """The locked array, for who leaves the graph with it; refused where that would freeze a trace."""
+        if mode.get() & TRACE and (self.node is not None or isinstance(self, (Argument, Parameter))):
+            raise TraceError(
+                f"{op}({describe(self)}): this value is read while its function is traced, so the graph would hold for "
+                "this value alone; write tg.where for a branch, or read it outside the function"
+            )
         array = np.asarray(self._data)
         lock(array)
-        return array.view()
+        return array
 
     def item(self) -> Any:
         """The value of a one-element Tensor as a Python number."""
@@ -100,10 +110,10 @@ class Tensor:
                 f"item({describe(self)}): a Python number has one element, this has {self.size}; "
                 "index it first, or use .numpy()"
             )
-        return np.asarray(self._data).item()
+        return self._values("item").item()
 
     def tolist(self) -> Any:
-        return np.asarray(self._data).tolist()
+        return self._values("tolist").tolist()
 
     def __len__(self) -> int:
         if not self.shape:
@@ -174,10 +184,19 @@ class Tensor:
     __hash__ = object.__hash__
 
     def __copy__(self) -> Tensor:
-        return self
+        """A leaf of its own that shares the array; a result is returned as it is, graph and all."""
+        if self.node is not None:
+            return self
+        twin = make(self._data, self._requires, kind=type(self))
+        twin.name = self.name
+        return twin
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
-        return self
+        twin: Tensor = memo.setdefault(id(self), self.__copy__())
+        return twin
+
+    def __round__(self, ndigits: None = None) -> Tensor:
+        return OPS["round"](self) if ndigits is None else NotImplemented  # type: ignore[no-any-return]
 
     def __setitem__(self, key: Any, value: Any) -> None:
         raise DTypeError(
@@ -252,7 +271,7 @@ class Tensor:
     ravel = flatten = _method("ravel")
     squeeze, expand_dims = _method("squeeze"), _method("expand_dims")
     broadcast_to, astype, clip = _method("broadcast_to"), _method("astype"), _method("clip")
-    take, dot, round = _method("take"), _method("matmul"), _method("round")
+    take, dot, round = _method("take"), _method("dot"), _method("round")
 
 
 class Parameter(Tensor):
@@ -277,10 +296,6 @@ class Parameter(Tensor):
     def __copy__(self) -> Parameter:
         return Parameter(self._data, requires_grad=self._requires, name=self.name)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Parameter:
-        twin: Parameter = memo.setdefault(id(self), self.__copy__())
-        return twin
-
     def assign(self, value: Any) -> None:
         """Replace the values. The shape stays; a float value brings its own dtype.
 
@@ -289,7 +304,7 @@ class Parameter(Tensor):
 
         Raises: ShapeError for another shape; DTypeError for a value that is no number of this kind.
         """
-        data = _plain(value)
+        data = plain_data(value)
         array = as_array(data, None, copy=not isinstance(value, Tensor))
         if array.shape != self.shape:
             raise ShapeError(
@@ -309,9 +324,15 @@ _COMPARED = ("equal", "not_equal")
 OPERANDS = (Tensor, np.ndarray, np.generic, int, float, complex, list, tuple)
 
 
-def make(data: Data, requires: bool = False, node: Node | None = None) -> Tensor:
+class Argument(Tensor):
+    """A leaf that stands for an argument of a function while it is traced."""
+
+    __slots__ = ()
+
+
+def make(data: Data, requires: bool = False, node: Node | None = None, kind: type[Tensor] = Tensor) -> Tensor:
     """A Tensor around an array that nobody else writes to; the engine's own constructor."""
-    tensor = object.__new__(Tensor)
+    tensor = object.__new__(kind)
     tensor._data = data
     tensor._requires = requires
     tensor.grad = tensor.name = tensor.seed = None
@@ -319,55 +340,7 @@ def make(data: Data, requires: bool = False, node: Node | None = None) -> Tensor
     return tensor
 
 
-def tensor(data: Any, *, dtype: Any = None, requires_grad: bool = False, name: str | None = None) -> Tensor:
-    """A new leaf with a copy of ``data``: numbers, nested lists, or arrays.
-
-    Raises: ShapeError for ragged lists; DTypeError for objects, strings, and for integers, booleans
-    or complex numbers with ``requires_grad``; GradientError for a Tensor whose gradient would be lost.
-
-    >>> import tinygraph as tg
-    >>> tg.tensor([1.0, 2.0], requires_grad=True, name="x")
-    tensor([1., 2.], requires_grad=True, name='x')
-    """
-    if isinstance(data, Tensor) and data._requires and mode.get() & GRAD:
-        raise GradientError(
-            f"tensor({describe(data)}): a copy would lose its gradient; use the Tensor itself, or tg.tensor(t.detach())"
-        )
-    return Tensor(data, dtype=dtype, requires_grad=requires_grad, name=name)
-
-
-def asarray(data: Any, *, dtype: Any = None, requires_grad: bool = False, name: str | None = None) -> Tensor:
-    """A leaf that shares the memory of ``data`` where it can: the one zero-copy door.
-
-    The array that owns the memory becomes read-only, so that no later write can falsify a gradient.
-    Only a view made *before* this call can still write: keep none. What cannot be locked is copied.
-    A Tensor is returned as it is.
-
-    >>> import numpy as np, tinygraph as tg
-    >>> a = np.zeros(3); t = tg.asarray(a)
-    >>> a.flags.writeable
-    False
-    """
-    plain = dtype is None and name is None and not requires_grad
-    if isinstance(data, Tensor):
-        return data if plain else tensor(data, dtype=dtype, requires_grad=requires_grad, name=name)
-    array = as_array(_plain(data), dtype, copy=False)
-    check_differentiable(array, requires_grad, name)
-    leaf = make(array.view() if lock(array) else array.copy(), bool(requires_grad))
-    leaf.name = name
-    return leaf
-
-
-def operand(value: Any) -> Tensor:
-    """What an op is given, as a Tensor: Python numbers stay weak, arrays become constants."""
-    if isinstance(value, Tensor):
-        return value
-    if is_weak(value):
-        return make(value)
-    return make(as_array(_plain(value), None, copy=True))
-
-
-def _plain(data: Any) -> Any:
+def plain_data(data: Any) -> Any:
     """The data of a Tensor, or anything else as it is; a list of Tensors has no data of its own."""
     if isinstance(data, Tensor):
         return data._data
@@ -386,7 +359,7 @@ def describe(value: Any) -> str:
     """``float64[2,3] x`` for a Tensor or an array, the number itself, or the type's name."""
     if isinstance(value, Tensor):
         if is_weak(value._data):
-            return repr(value._data)
+            return f"{value.name}={value._data!r}" if value.name else repr(value._data)
         return aval(value.dtype, value.shape) + (f" {value.name}" if value.name else "")
     if isinstance(value, (np.ndarray, np.generic)):
         return aval(value.dtype, value.shape)
@@ -395,18 +368,6 @@ def describe(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(describe, value[:4]))}{', …' if len(value) > 4 else ''}]"
     return "None" if value is None else type(value).__name__
-
-
-def shape_of(value: Any) -> tuple[int, ...]:
-    """The shape of a Tensor, an array, a number or a nested list."""
-    shape = getattr(value, "shape", None)
-    return operand(value).shape if shape is None else shape
-
-
-def dtype_of(value: Any) -> np.dtype[Any]:
-    """The dtype of a Tensor, an array, a number or a nested list."""
-    dtype = getattr(value, "dtype", None)
-    return operand(value).dtype if dtype is None else dtype
 
 
 def describe_values(t: Tensor) -> str:

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from ..core.convert import shape_of
 from ..core.primitive import Domain, Each, Primitive
-from ..core.tensor import describe, shape_of
+from ..core.tensor import describe
 from ..errors import ArgumentError, ShapeError
 from .movement import broadcast_to, expand_dims, reshape, squeeze, swap_last
 
@@ -73,6 +74,8 @@ def _einsum(subscripts: Any, *operands: Any) -> Any:
     if not arrow:
         joined = "".join(terms)
         output = dots + "".join(sorted(c for c in set(joined) if joined.count(c) == 1 and c not in dots))
+    elif dots and "..." not in output:
+        raise ArgumentError(f"{head}: the output leaves out the ellipsis, which stands for axes; write '->...{output}'")
     output = output.replace("...", dots)
     sizes: dict[str, int] = {}
     for term, shape in zip(terms, shapes, strict=True):
@@ -81,6 +84,11 @@ def _einsum(subscripts: Any, *operands: Any) -> Any:
                 f"{head}: term {term!r} names {len(term)} axes of an operand with {len(shape)}; give a letter for each axis"
             )
         for label, n in zip(term, shape, strict=True):
+            first = shape[term.index(label)]
+            if n != first:
+                raise ShapeError(
+                    f"{head}: label {label!r} stands twice in {term!r}, for {first} and {n}; make them equal"
+                )
             if n != 1 and sizes.get(label, 1) not in (1, n):
                 raise ShapeError(f"{head}: label {label!r} has sizes {sizes[label]} and {n}; make them equal")
             sizes[label] = n if sizes.get(label, 1) == 1 else sizes[label]

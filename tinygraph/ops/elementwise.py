@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from ..core.array import is_weak
+from ..core.convert import dtype_of
 from ..core.primitive import Calls, Domain, Primitive, Rule, call
-from ..core.tensor import Tensor, describe, dtype_of
+from ..core.tensor import Tensor, describe
 from ..errors import ArgumentError, DTypeError
 
 _UNARY: Calls = ((((2, 3),), {}), (((),), {}))
@@ -57,12 +58,23 @@ mul: Primitive = _binary(
 )  # fmt: skip
 
 
+_least: Any = np.minimum.reduce
+
+
 def _repaired(out: Any, *factors: Any) -> Any:
     """``out`` with 0 where it is nan although one of ``factors`` is exactly 0."""
-    if np.size(out) and np.isnan(np.minimum.reduce(out, axis=None)):
-        zero = np.logical_or.reduce([np.equal(np.broadcast_to(f, np.shape(out)), 0) for f in factors])
-        return np.where(np.isnan(out) & zero, 0, out)
-    return out
+    least = _least(out, axis=None) if out.size else 0
+    if least == least:  # a nan would have come through
+        return out
+    zero = np.logical_or.reduce([np.equal(np.broadcast_to(f, np.shape(out)), 0) for f in factors])
+    return np.where(np.isnan(out) & zero, 0, out)
+
+
+def _div0(x: Any, y: Any) -> Any:
+    out = np.true_divide(x, y)
+    # 0 / y is nan only where y is 0 or nan: a smaller y, as in a division by a row, tells it sooner.
+    safe = np.size(y) < out.size and _least(np.abs(y), axis=None, initial=1) > 0
+    return out if safe else _repaired(out, x)
 
 
 mul0: Primitive = _binary(
@@ -80,7 +92,7 @@ div0: Primitive = _binary(
     lambda g, out, x, y: div0(g, y),
     lambda g, out, x, y: -div0(mul0(g, out), y),
     "x / y, and 0 where x is exactly 0, even if y is 0 or nan (strong zero).",
-    numpy=lambda x, y: _repaired(np.true_divide(x, y), x),
+    numpy=_div0,
     symbol="÷",
     ranges=((-2.0, 2.0), AWAY),
 )
@@ -97,12 +109,15 @@ def _pow_base(g: Any, out: Any, x: Any, y: Any) -> Any:
     y = literal(y)
     if is_weak(y) and y == 2:
         return g * (2 * x)
-    if is_weak(y) and y >= 1:
+    if is_weak(y) and y >= 1 and y == int(y):
         return g * (y * x ** (y - 1))
     return mul0(g, mul0(y, x ** (y - 1)))
 
 
 def _pow_exponent(g: Any, out: Any, x: Any, y: Any) -> Any:
+    x = literal(x)
+    if is_weak(x) and x > 0:
+        return g * (out * log(x))
     # 0**0 is 1 for every exponent near it from above, so its slope there is 0, not log(0).
     corner = logical_and(equal(x, 0), equal(y, 0))
     return mul0(g, mul0(out, log(where(corner, 1, x))))

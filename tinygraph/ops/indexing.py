@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.array import is_weak
-from ..core.primitive import Domain, Primitive
-from ..core.tensor import Tensor, describe, dtype_of, shape_of
-from ..errors import DTypeError, IndexingError, ShapeError
+from ..core.convert import dtype_of, shape_of
+from ..core.primitive import Domain, Each, Primitive, Rule
+from ..core.scope import TRACE, mode
+from ..core.tensor import Argument, Tensor, describe
+from ..errors import DTypeError, IndexingError, ShapeError, TraceError
 from .elementwise import zeros_like
 
 
@@ -45,10 +47,21 @@ class Key(tuple[Any, ...]):
         return f"[{', '.join('…' if k is Ellipsis else repr(k) for k in self)}]"
 
     def with_arrays(self, arrays: Sequence[Any]) -> tuple[Any, ...]:
-        """The key as NumPy takes it."""
+        """The key as users write it."""
         return tuple(
-            slice(*k) if isinstance(k, Span) else arrays[k.position] if isinstance(k, Place) else k for k in self
+            [slice(*k) if isinstance(k, Span) else arrays[k.position] if isinstance(k, Place) else k for k in self]
         )
+
+    def place(self, arrays: Sequence[Any]) -> tuple[Any, ...]:
+        """The key as kernels take it: the array standard wants an index, or an ellipsis, for every axis."""
+        key = self.with_arrays(arrays)
+        return key if arrays or Ellipsis in key else (*key, Ellipsis)
+
+    def indexed(self, shape: tuple[int, ...]) -> list[int]:
+        """The sizes of the axes that the index arrays stand for, in order."""
+        used = [k for k in self if k is not None]
+        gap = used.index(Ellipsis) if Ellipsis in used else len(used)
+        return [shape[i if i < gap else i - len(used)] for i, k in enumerate(used) if isinstance(k, Place)]
 
     @property
     def is_basic(self) -> bool:
@@ -58,79 +71,98 @@ class Key(tuple[Any, ...]):
 def parse(op: str, x: Any, key: Any) -> tuple[Key, list[Any]]:
     """A key as users write it, as a normal form and its index arrays; masks become positions."""
     items = key if isinstance(key, tuple) else (key,)
-    shape = shape_of(x)
+    try:
+        return _parse(items, shape_of(x))
+    except (IndexingError, TraceError) as error:
+        raise type(error)(f"{op}({describe(x)}, {_show(items)}): {error}") from None
+
+
+def _parse(items: tuple[Any, ...], shape: tuple[int, ...]) -> tuple[Key, list[Any]]:
     arrays: list[Any] = []
     parts: list[Any] = []
     axis = 0
-    consumed = sum(_axes_used(k) for k in items)
-    head = f"{op}({describe(x)}, {_show(items)})"
-    if consumed > len(shape):
-        raise IndexingError(f"{head}: {consumed} indices for {len(shape)} axes; leave some out")
-    for k in items:
-        if k is None or k is Ellipsis:
-            parts.append(k)
-            axis += len(shape) - consumed if k is Ellipsis else 0
-            continue
+    used = list(map(_axes_used, items))
+    left = len(shape) - sum(used)
+    if left < 0:
+        raise IndexingError(f"{len(shape) - left} indices for {len(shape)} axes; leave some out")
+    for k, count in zip(items, used, strict=True):
         if isinstance(k, slice):
-            parts.append(Span(*(None if b is None else _integer(head, b) for b in (k.start, k.stop, k.step))))
+            parts.append(Span(_bound(k.start), _bound(k.stop), _bound(k.step)))
+        elif k is None or k is Ellipsis:
+            parts.append(k)
+            axis += 0 if k is None else left
         elif _is_array(k):
-            found = _index_arrays(head, k, shape[axis : axis + _axes_used(k)])
+            found = _index_arrays(k, shape[axis : axis + count])
             parts.extend(Place(len(arrays) + i) for i in range(len(found)))
             arrays.extend(found)
         else:
-            place = _integer(head, k)
+            place = _integer(k)
             if not -shape[axis] <= place < shape[axis]:
-                raise IndexingError(f"{head}: index {place} is out of range; {_range(shape[axis])} on axis {axis}")
+                raise IndexingError(f"index {place} is out of range; {_range(shape[axis])} on axis {axis}")
             parts.append(place)
-        axis += _axes_used(k)
+        axis += count
     if len(arrays) > 1:
-        _check_together(head, arrays)
+        _check_together(arrays)
     return Key(parts), arrays
 
 
-def _check_together(head: str, arrays: list[Any]) -> None:
+def _check_together(arrays: list[Any]) -> None:
     try:
         np.broadcast_shapes(*map(shape_of, arrays))
     except ValueError:
         shapes = " and ".join(str(shape_of(a)) for a in arrays)
         raise IndexingError(
-            f"{head}: index arrays of shapes {shapes} do not broadcast; make them equal, or index one axis after the other"
+            f"index arrays of shapes {shapes} do not broadcast; make them equal, or index one axis after the other"
         ) from None
 
 
 def _is_array(k: Any) -> bool:
-    return isinstance(k, (np.ndarray, list)) or (isinstance(k, Tensor) and (k.ndim > 0 or k.node is not None))
+    """Whether k is an operand: every Tensor is, of any rank, since another run may have another value there."""
+    if isinstance(k, (np.ndarray, Tensor)):
+        return k.ndim > 0 or k.dtype != np.bool_
+    return isinstance(k, list)
 
 
 def _axes_used(k: Any) -> int:
+    if type(k) is int or type(k) is slice:
+        return 1
     if k is None or k is Ellipsis:
         return 0
     return len(shape_of(k)) if _is_array(k) and dtype_of(k) == np.bool_ else 1
 
 
-def _integer(head: str, k: Any) -> int:
+def _integer(k: Any) -> int:
     try:
         if isinstance(k, (bool, np.bool_)):
             raise TypeError
         return operator.index(k)
     except TypeError:
         raise IndexingError(
-            f"{head}: {describe(k)} is no index; use integers, slices, None, ..., or integer and boolean arrays"
+            f"{describe(k)} is no index; use integers, slices, None, ..., or integer and boolean arrays"
         ) from None
 
 
-def _index_arrays(head: str, k: Any, sizes: tuple[int, ...]) -> list[Any]:
-    values = k._data if isinstance(k, Tensor) else np.asarray(k)
+def _bound(k: Any) -> int | None:
+    return None if k is None else _integer(k)
+
+
+def _index_arrays(k: Any, sizes: tuple[int, ...]) -> list[Any]:
+    values = np.asarray(_values(k))
     kind = values.dtype.kind if values.size else "i"
     if kind == "b":
         if values.shape != sizes:
-            raise IndexingError(f"{head}: a mask of shape {values.shape} for axes of shape {sizes}; make them equal")
+            raise IndexingError(f"a mask of shape {values.shape} for axes of shape {sizes}; make them equal")
+        if isinstance(k, Tensor) and mode.get() & TRACE and (k.node is not None or isinstance(k, Argument)):
+            raise TraceError(
+                "the graph would keep the positions that this mask has now; write tg.where(mask, x, 0) for x[mask], "
+                "or take the positions outside the function that is traced"
+            )
         return list(np.nonzero(values))
     if kind not in "iu":
-        raise IndexingError(f"{head}: index arrays are integer or boolean; write .astype(np.int64)")
+        raise IndexingError("index arrays are integer or boolean; write .astype(np.int64)")
     if values.size and not (-sizes[0] <= values.min() and values.max() < sizes[0]):
         worst = values.max() if values.max() >= sizes[0] else values.min()
-        raise IndexingError(f"{head}: index {worst} is out of range; {_range(sizes[0])} on this axis")
+        raise IndexingError(f"index {worst} is out of range; {_range(sizes[0])} on this axis")
     return [k if isinstance(k, Tensor) else values.astype(np.int64) if not values.size else values]
 
 
@@ -153,18 +185,25 @@ def _getitem_signature(x: Any, key: Any) -> Any:
 
 
 def _add_at_kernel(xp: Any, x: Any, values: Any, *arrays: Any, key: Key) -> Any:
-    out = xp.asarray(x).copy() if xp is np else xp.asarray(x, copy=True)
-    place = key.with_arrays(arrays)
+    x, place = xp.asarray(x), key.place(arrays)
+    if hasattr(x, "at"):  # a JAX array, which cannot be written to
+        return x.at[place].add(values)
     if key.is_basic:
+        out = xp.asarray(x, copy=True)
         out[place] += values
-    else:
-        np.add.at(out, place, values)
-    return out
+        return out
+    # Many values may meet in one element: float16 would stop counting them at 2048.
+    out = np.array(x, np.float32 if x.dtype.char == "e" else x.dtype)
+    np.add.at(out, place, values)
+    return out.astype(x.dtype, copy=False)
 
 
 def _set_at_kernel(xp: Any, x: Any, values: Any, *arrays: Any, key: Key) -> Any:
-    out = xp.asarray(x).copy() if xp is np else xp.asarray(x, copy=True)
-    out[key.with_arrays(arrays)] = values
+    x, place = xp.asarray(x), key.place(arrays)
+    if hasattr(x, "at"):
+        return x.at[place].set(values)
+    out = xp.asarray(x, copy=True)
+    out[place] = values
     return out
 
 
@@ -196,9 +235,12 @@ def _values(x: Any) -> Any:
 
 
 def _refuse_duplicates(x: Any, key: Key, arrays: list[Any]) -> None:
-    shape = shape_of(x)
-    places = np.arange(int(np.prod(shape))).reshape(shape)[key.with_arrays(arrays)].ravel()
-    if len(np.unique(places)) != len(places):
+    sizes = key.indexed(shape_of(x))
+    columns = np.broadcast_arrays(*(np.asarray(a, np.int64) % max(n, 1) for a, n in zip(arrays, sizes, strict=True)))
+    if columns[0].size < 2:
+        return
+    places = np.ravel_multi_index(columns, sizes)
+    if np.unique(places).size != places.size:
         raise IndexingError(
             f"set_at({describe(x)}): an element is set twice, so its value would depend on the order; use add_at, or distinct indices"
         )
@@ -216,10 +258,16 @@ _UNIQUE: tuple[Any, ...] = (
 )
 _REPEATED: tuple[Any, ...] = (np.array([2, 0, 2]), (slice(None), np.array([[0, 2], [2, 0]])))
 
+
+def _rules(*rules: Rule) -> Each:
+    """The given rules, and none for the index arrays that follow."""
+    return Each(lambda position: rules[position] if position < len(rules) else None)
+
+
 getitem: Primitive = Primitive(
     "getitem",
-    lambda xp, x, *arrays, key: xp.asarray(x)[key.with_arrays(arrays)],
-    (lambda g, out, x, *arrays, key: add_at(zeros_like(x), key.with_arrays(arrays), g), *(None,) * 32),
+    lambda xp, x, *arrays, key: xp.asarray(x)[key.place(arrays)],
+    _rules(lambda g, out, x, *arrays, key: add_at(zeros_like(x), key.with_arrays(arrays), g)),
     "movement",
     "x[·]",
     "x[key]: slices, integers, None, Ellipsis, integer and boolean arrays, as NumPy has them.",
@@ -229,10 +277,9 @@ getitem: Primitive = Primitive(
 add_at: Primitive = Primitive(
     "add_at",
     _add_at_kernel,
-    (
+    _rules(
         lambda g, out, x, values, *arrays, key: g,
         lambda g, out, x, values, *arrays, key: getitem(g, key.with_arrays(arrays)),
-        *(None,) * 32,
     ),
     "movement",
     "+at",
@@ -243,10 +290,9 @@ add_at: Primitive = Primitive(
 set_at: Primitive = Primitive(
     "set_at",
     _set_at_kernel,
-    (
+    _rules(
         lambda g, out, x, values, *arrays, key: set_at(g, key.with_arrays(arrays), 0),
         lambda g, out, x, values, *arrays, key: getitem(g, key.with_arrays(arrays)),
-        *(None,) * 32,
     ),
     "movement",
     "set",

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from ..core.convert import shape_of
 from ..core.primitive import Domain, Each, Primitive
-from ..core.tensor import describe, shape_of
+from ..core.tensor import describe
 from ..errors import ArgumentError, AxisError, ShapeError
 from .reduction import normalize, single
 
@@ -215,15 +216,15 @@ def _pad(x: Any, pad_width: Any, constant_values: float = 0) -> Any:
 
 def pad_kernel(xp: Any, x: Any, *, pad_width: tuple[tuple[int, int], ...], constant_values: float) -> Any:
     x = xp.asarray(x)
-    x = x[tuple(slice(max(-a, 0), n + min(b, 0)) for n, (a, b) in zip(x.shape, pad_width, strict=True))]
     for axis, (before, after) in enumerate(pad_width):
-        edges = [
-            xp.full((*x.shape[:axis], width, *x.shape[axis + 1 :]), constant_values, dtype=x.dtype)
-            for width in (max(before, 0), max(after, 0))
-        ]
         if before > 0 or after > 0:
-            x = xp.concat([edges[0], x, edges[1]], axis=axis)
-    return x
+            start, end = (
+                xp.full((*x.shape[:axis], max(width, 0), *x.shape[axis + 1 :]), constant_values, dtype=x.dtype)
+                for width in (before, after)
+            )
+            x = xp.concat([start, x, end], axis=axis)
+    # What one side crops may have come from the other side's border.
+    return x[tuple(slice(max(-a, 0), n + min(b, 0)) for n, (a, b) in zip(x.shape, pad_width, strict=True))]
 
 
 pad: Primitive = Primitive(
@@ -244,6 +245,9 @@ pad: Primitive = Primitive(
         )
     ),
 )  # fmt: skip
+
+
+_FEW = 64
 
 
 def _sequence(op: str, arrays: Any) -> tuple[Any, ...]:
@@ -267,6 +271,10 @@ def _concatenate(arrays: Any, axis: int = 0) -> Any:
                 f"concatenate({describe(arrays)}, axis={axis}): {first} and {shape} differ outside axis {along}; "
                 "make the other sizes equal"
             )
+    # A rule is given all operands: with too many, each node of a tree has few, and the cost stays linear.
+    while len(operands) > _FEW:
+        groups = [operands[i : i + _FEW] for i in range(0, len(operands), _FEW)]
+        operands = tuple(concatenate(group, along) for group in groups)
     return operands, {"axis": along}
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from typing import Any
 
 import numpy as np
 
 from ..core.array import is_weak
+from ..core.convert import shape_of
 from ..core.primitive import Calls, Domain, Primitive
-from ..core.tensor import describe, shape_of
+from ..core.tensor import describe
 from ..errors import ArgumentError, AxisError, ShapeError
-from .elementwise import astype, equal, logical_or, not_equal, where
+from .elementwise import astype, equal, logical_or, not_equal, where, zeros_like
 
 Axis = int | tuple[int, ...] | None
 
@@ -34,6 +36,8 @@ def normalize(op: str, x: Any, axis: Any) -> tuple[int, ...]:
     axes = []
     for a in given:
         try:
+            if isinstance(a, bool):
+                raise TypeError
             index = operator.index(a)
         except TypeError:
             raise ArgumentError(
@@ -70,39 +74,62 @@ def _reduce(op: str, *, empty: bool = True) -> Any:
 
 # -- sums -----------------------------------------------------------------------------------------
 
-_BLOCK = 128
+_BLOCK = 128  # terms: where NumPy's pairwise sum begins
+_WIDE = 512  # elements in a row, from which on long loops gain nothing
 _add_reduce: Any = np.add.reduce
 
 
 def _sum(x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
     """NumPy's sum with float32 accuracy that does not decay with length, float16 by way of float32.
 
-    NumPy adds pairwise along the fastest axis in memory only; along any other, rounding errors grow
-    with the number of terms. There, long axes are summed in blocks and the blocks in float64.
+    NumPy adds pairwise in its innermost loop only; across the other axes rounding errors grow with
+    the number of terms. There, a block of terms is added in float32, and the blocks in float64.
     """
-    if is_weak(x) or x.dtype == np.float64:
+    if is_weak(x) or x.dtype == np.float64 or (x.dtype == np.float32 and _count(x, axis) <= _BLOCK):
         return _add_reduce(x, axis=axis, keepdims=keepdims)
     if x.dtype == np.float16:
         return _sum(x.astype(np.float32), axis, keepdims).astype(np.float16)
-    slow = [a for a in axis if x.shape[a] > _BLOCK and abs(x.strides[a]) != x.itemsize]
-    if not slow or x.size == 0:
+    slow = _not_pairwise(x, axis)
+    if _count(x, slow) <= _BLOCK:
         return _add_reduce(x, axis=axis, keepdims=keepdims)
-    return _blocked_sum(x, axis, sorted(slow, key=lambda a: x.shape[a])[-1]).reshape(_kept(x.shape, axis, keepdims))
+    return _add_reduce(_in_blocks(x, slow), axis=axis, keepdims=keepdims, dtype=np.float64).astype(np.float32)
 
 
-def _blocked_sum(x: Any, axis: tuple[int, ...], longest: int) -> Any:
-    x = np.moveaxis(x, longest, 0)
-    rest = tuple(a + (a < longest) for a in axis if a != longest)
-    blocks = len(x) // _BLOCK
-    body = x[: blocks * _BLOCK].reshape(blocks, _BLOCK, *x.shape[1:])
-    partial = _add_reduce(body, axis=1)
-    tail = _add_reduce(x[blocks * _BLOCK :], axis=0)
-    total = _add_reduce(partial, axis=(0, *rest), dtype=np.float64)
-    return (total + _add_reduce(tail, axis=tuple(a - 1 for a in rest), dtype=np.float64)).astype(x.dtype)
+def _not_pairwise(x: Any, axis: tuple[int, ...]) -> tuple[int, ...]:
+    """The reduced axes outside NumPy's innermost loop, which merges neighbours in memory, from short to long.
+
+    Where x is broadcast (a stride of 0), NumPy's order is not that of memory, and none is sure to be inside.
+    """
+    slow = []
+    inside, reach = True, 0  # elements next to each other so far, in bytes
+    for a in sorted([a for a in range(x.ndim) if x.shape[a] > 1], key=lambda a: abs(x.strides[a])):
+        step = abs(x.strides[a])
+        inside = inside and a in axis and step > 0 and reach in (0, step)
+        reach = step * x.shape[a]
+        if a in axis and not inside:
+            slow.append(a)
+    return tuple(sorted(slow, key=x.shape.__getitem__))
 
 
-def _kept(shape: tuple[int, ...], axis: tuple[int, ...], keepdims: bool) -> tuple[int, ...]:
-    return tuple(1 if i in axis else n for i, n in enumerate(shape) if keepdims or i not in axis)
+def _in_blocks(x: Any, slow: tuple[int, ...]) -> Any:
+    """Add ``_BLOCK`` terms at a time along the longest slow axis, or along as many shorter ones."""
+    longest = slow[-1]
+    if x.shape[longest] <= _BLOCK:
+        terms = 0  # one axis after the other loses no more than their lengths together
+        for a in reversed(slow):
+            if terms + x.shape[a] <= _BLOCK:
+                terms += x.shape[a]
+                x = _add_reduce(x, axis=a, keepdims=True)
+        return x
+    before, after = x.shape[:longest], x.shape[longest + 1 :]
+    blocks = x.shape[longest] // _BLOCK
+    here = (slice(None),) * longest
+    body, tail = x[(*here, slice(blocks * _BLOCK))], x[(*here, slice(blocks * _BLOCK, None))]
+    # A block of terms far apart makes the loops over narrow rows long; of neighbours, it keeps wide ones in the cache.
+    narrow = math.prod(after) < _WIDE
+    split = (_BLOCK, blocks) if narrow else (blocks, _BLOCK)
+    sums = _add_reduce(body.reshape(*before, *split, *after), axis=longest if narrow else longest + 1)
+    return np.concat([sums, _add_reduce(tail, axis=longest, keepdims=True)], axis=longest) if tail.size else sums
 
 
 def _mean(x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
@@ -155,6 +182,16 @@ def _back(g: Any, x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
     return spread(g, x, axis=() if keepdims else axis)
 
 
+def _wide(dtype: Any) -> Any:
+    """Where a number of elements fits: float16 ends at 65504, and counts to 2048 only."""
+    return np.float32 if dtype == np.float16 else dtype
+
+
+def _mean_rule(g: Any, out: Any, x: Any, *, axis: tuple[int, ...], keepdims: bool) -> Any:
+    g = g if g.dtype == _wide(g.dtype) else astype(g, _wide(g.dtype))
+    return _back(g / size(x, axis=axis), x, axis, keepdims)
+
+
 sum: Primitive = Primitive(
     "sum",
     lambda xp, x, *, axis, keepdims: xp.sum(xp.asarray(x), axis=axis, keepdims=keepdims),
@@ -168,8 +205,8 @@ sum: Primitive = Primitive(
 )
 mean: Primitive = Primitive(
     "mean",
-    lambda xp, x, *, axis, keepdims: xp.sum(xp.asarray(x), axis=axis, keepdims=keepdims) / _count(x, axis),
-    (lambda g, out, x, *, axis, keepdims: _back(g / size(x, axis=axis), x, axis, keepdims),),
+    lambda xp, x, *, axis, keepdims: xp.mean(xp.asarray(x), axis=axis, keepdims=keepdims),
+    (_mean_rule,),
     "reduction",
     "mean",
     "The mean over axes: their sum divided by their number of elements.",
@@ -200,8 +237,8 @@ def _scan(xp: Any, x: Any, axis: int, reverse: bool) -> Any:
 
 
 def _scan_numpy(x: Any, axis: int, reverse: bool) -> Any:
-    wide = x.astype(np.float32) if x.dtype == np.float16 else x
-    return _scan(np, wide, axis, reverse).astype(x.dtype, copy=False)
+    # One number after the other is added: in x's own precision, rounding errors would grow with the length.
+    return _scan(np, x.astype(np.float64, copy=False), axis, reverse).astype(x.dtype, copy=False)
 
 
 # -- products -------------------------------------------------------------------------------------
@@ -241,7 +278,7 @@ def _exclusive(x: Any, axis: int, step: int) -> Any:
 def _others(x: Any, axes: tuple[int, ...]) -> Any:
     """The product of all other elements along the axes: exact with any number of zeros, at every order."""
     if not axes:
-        return x * 0 + 1
+        return zeros_like(x) + 1
     first, rest = axes[0], axes[1:]
     out = _exclusive(x, first, 1) * _exclusive(x, first, -1)
     return out * _others(prod(x, axis=first, keepdims=True), rest) if rest else out
@@ -264,7 +301,7 @@ prod: Primitive = Primitive(
 def _extreme_rule(g: Any, out: Any, x: Any, *, axis: tuple[int, ...], keepdims: bool) -> Any:
     """The cotangent to the elements that were chosen, split evenly among ties; a nan is chosen."""
     chosen = logical_or(equal(x, _back(out, x, axis, keepdims)), not_equal(x, x))
-    count = sum(astype(chosen, x.dtype), axis=axis, keepdims=keepdims)
+    count = sum(astype(chosen, _wide(x.dtype)), axis=axis, keepdims=keepdims)
     return where(chosen, _back(g / count, x, axis, keepdims), 0)
 
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from ..core.convert import shape_of
 from ..core.primitive import Domain, Primitive
-from ..core.tensor import describe, shape_of
+from ..core.tensor import describe
 from ..errors import ArgumentError, ShapeError
 from .movement import as_shape, pad_kernel
 from .reduction import single
@@ -34,7 +35,7 @@ def _windows_signature(x: Any, window: Any, axis: Any = None, stride: Any = 1) -
 
 
 def _windows_kernel(xp: Any, x: Any, *, window: Any, axis: Any, stride: Any) -> Any:
-    for _k, (a, w, s) in enumerate(zip(axis, window, stride, strict=True)):
+    for a, w, s in zip(axis, window, stride, strict=True):
         count = (x.shape[a] - w) // s + 1
         places = xp.reshape(xp.asarray([i * s + j for i in range(count) for j in range(w)]), (-1,))
         x = xp.take(x, places, axis=a)
@@ -103,13 +104,14 @@ def _overlap_numpy(x: Any, *, shape: Any, axis: Any, stride: Any) -> Any:
     full = list(x.shape[:ndim])
     for a, n in zip(axis, shape, strict=True):
         full[a] = n
-    out = np.zeros(full, x.dtype)
+    # float16 would stop counting ones at 2048.
+    out = np.zeros(full, np.float32 if x.dtype == np.float16 else x.dtype)
     for place in np.ndindex(*x.shape[ndim:]):
         key = [slice(None)] * ndim
         for a, j, s in zip(axis, place, stride, strict=True):
             key[a] = slice(j, j + (x.shape[a] - 1) * s + 1, s)
         out[tuple(key)] += x[(..., *place)]
-    return out
+    return out.astype(x.dtype, copy=False)
 
 
 overlap_add: Primitive = Primitive(
