@@ -101,13 +101,17 @@ class FusedOp:
 
     def _run(self, operands: Any, params: Any) -> tuple[np.ndarray[Any, Any], Any]:
         result = self._forward(*map(_given, operands), **params)
-        head = f"{call(self._title, _present(operands))}: the forward returned"
         if type(result) is not tuple or len(result) != 2:
-            raise ArgumentError(f"{head} {describe(result)}; return a tuple (out, saved), saved for the backward")
+            head = f"{self._call(operands)}: the forward returned {describe(result)}"
+            raise ArgumentError(f"{head}; return a tuple (out, saved), saved for the backward")
         out = np.asarray(result[0])
         if out.dtype.kind not in "biufc":
-            raise DTypeError(f"{head} {describe(result[0])}, no numbers; return an array and what the backward needs")
+            head = f"{self._call(operands)}: the forward returned {describe(result[0])}, no numbers"
+            raise DTypeError(f"{head}; return an array and what the backward needs")
         return out, result[1]
+
+    def _call(self, operands: Any) -> str:
+        return call(self._title, _present(operands))
 
     def _pull(self, node: Any, g: Any, record: bool) -> tuple[Any, ...]:
         if record:
@@ -117,14 +121,10 @@ class FusedOp:
             return pullback(g)
         operands = node.operands
         cotangents = self._backward(read_only(g), node.saved, *map(_given, operands), **node.params)  # type: ignore[misc]
-        head = f"backward of {call(self._title, _present(operands))}: returned"
-        if type(cotangents) is not tuple:
-            raise ArgumentError(f"{head} {describe(cotangents)}; return a tuple, one cotangent for each operand")
-        if len(cotangents) != len(operands):
-            raise ArgumentError(
-                f"{head} {len(cotangents)} cotangents for {len(operands)} operands; return one for each, None where there is none"
-            )
-        return tuple(_fitting(head, c, x, g) for c, x in zip(cotangents, operands, strict=True) if x is not None)
+        try:
+            return _fitting(cotangents, operands, g)
+        except TinygraphError as error:
+            raise type(error)(f"backward of {self._call(operands)}: returned {error}") from None
 
 
 def _present(operands: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -136,15 +136,26 @@ def _given(x: Any) -> Any:
     return read_only(x._data if isinstance(x, Tensor) else x)
 
 
-def _fitting(head: str, cotangent: Any, x: Tensor, g: Any) -> Any:
+def _fitting(cotangents: Any, operands: tuple[Tensor | None, ...], g: Any) -> tuple[Any, ...]:
+    """One cotangent for each operand that is given."""
+    if type(cotangents) is not tuple:
+        raise ArgumentError(f"{describe(cotangents)}; return a tuple, one cotangent for each operand")
+    if len(cotangents) != len(operands):
+        raise ArgumentError(
+            f"{len(cotangents)} cotangents for {len(operands)} operands; return one for each, None where there is none"
+        )
+    return tuple(_fits(c, x, g) for c, x in zip(cotangents, operands, strict=True) if x is not None)
+
+
+def _fits(cotangent: Any, x: Tensor, g: Any) -> Any:
     """A cotangent of a float operand, as an array that the traversal can sum to its shape; else None."""
     if cotangent is None or x.dtype.kind != "f":
         return None
     c = np.asarray(cotangent)
     if c.dtype.kind != "f":
-        raise DTypeError(f"{head} {describe(cotangent)} for {describe(x)}; return an array of floats, or None")
+        raise DTypeError(f"{describe(cotangent)} for {describe(x)}; return an array of floats, or None")
     if c.shape != x.shape and not (_broadcasts(x.shape, c.shape) and _broadcasts(c.shape, g.shape)):
-        raise ShapeError(f"{head} {describe(c)} for {describe(x)}; return an array of shape {x.shape}")
+        raise ShapeError(f"{describe(c)} for {describe(x)}; return an array of shape {x.shape}")
     return c
 
 

@@ -14,7 +14,6 @@ FULL = "the standard wants an index array for every axis"
 MIXED = "the standard does not mix index arrays with slices"
 NO_PLACES = "the standard has no assignment, and no add.at, to index arrays"
 STRICT = {
-    "astype": "a dtype is the namespace's own there",
     "einsum": "the standard has no einsum",
     "getitem-7": FULL,
     **dict.fromkeys(("getitem-4", "getitem-8", "getitem-9"), MIXED),

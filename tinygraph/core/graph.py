@@ -224,6 +224,10 @@ class Graph:
         wide = [a.dtype for t, a in zip(self.inputs, arrays, strict=True) if _is_float(a) and a.dtype != t.dtype]
         convert = constant or (lambda data: _widen(data, wide))
         values.update(zip(self.captured, map(convert, self._constants), strict=True))
+
+        def compute(op: Any, operands: Any, params: Any) -> Any:
+            return op.run(operands, params) if xp is np else op.kernel(xp, *operands, **params)
+
         with np.errstate(all="ignore"):
             for t in self.nodes:
                 node = t.node
@@ -232,7 +236,7 @@ class Graph:
                 if node.op.name == "astype" and _widened(node.inputs[0], t, operands[0]):
                     values[t] = operands[0]
                 else:
-                    values[t] = node.op.kernel(xp, *operands, **node.params)
+                    values[t] = compute(node.op, operands, node.params)
         return tuple(xp.asarray(values[t]) for t in self.outputs)
 
 
@@ -266,8 +270,9 @@ def _widen(data: Any, dtypes: Sequence[Any]) -> Any:
 def _widened(before: Tensor, after: Tensor, array: Any) -> bool:
     """Whether a cast between floats meets an array wider than the traced one: it must not narrow it."""
     dtype = getattr(array, "dtype", np.dtype(object))
-    wider = dtype.kind in "Oc" or (dtype.kind == "f" and dtype.itemsize > before.dtype.itemsize)
-    return wider and before.dtype.kind == after.dtype.kind == "f"
+    kind = getattr(dtype, "kind", "")  # other namespaces have dtypes of their own, and none that is wider
+    wider = kind and (kind in "Oc" or (kind == "f" and dtype.itemsize > before.dtype.itemsize))
+    return bool(wider) and before.dtype.kind == after.dtype.kind == "f"
 
 
 def trace(fn: Callable[..., Any], *args: Any) -> Graph:

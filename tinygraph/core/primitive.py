@@ -146,7 +146,7 @@ class Primitive:
 
 
 def _is_native(array: Data) -> bool:
-    return is_weak(array) or array.dtype.char in "efd"
+    return is_weak(array) or (isinstance(array, (np.ndarray, np.generic)) and array.dtype.char in "efd")
 
 
 def apply(op: Primitive, operands: tuple[Any, ...], params: Mapping[str, Any]) -> Tensor:

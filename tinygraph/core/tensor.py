@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import warnings
 from collections.abc import Callable, Iterator
@@ -16,6 +17,8 @@ from .scope import TRACE, mode
 
 # Everything that operators, methods and the traversal reach by name; ops and composites enter themselves.
 OPS: dict[str, Callable[..., Any]] = {}
+
+_ROWS = 32  # an iteration over more is split
 
 
 def _binary(name: str, reflected: bool = False) -> Callable[[Tensor, Any], Tensor]:
@@ -121,7 +124,10 @@ class Tensor:
         return self.shape[0]
 
     def __iter__(self) -> Iterator[Tensor]:
-        return iter([self[i] for i in range(len(self))])
+        n = len(self)
+        if n > _ROWS:  # in halves, so that the cotangent of a row fills its part and not the whole
+            return itertools.chain(self[: n // 2], self[n // 2 :])
+        return iter([self[i] for i in range(n)])
 
     def __bool__(self) -> bool:
         if self.size != 1:

@@ -367,7 +367,7 @@ def _astype(x: Any, dtype: Any) -> Any:
 
 astype: Primitive = Primitive(
     "astype",
-    lambda xp, x, *, dtype: xp.astype(xp.asarray(x), dtype),
+    lambda xp, x, *, dtype: xp.astype(xp.asarray(x), getattr(xp, dtype.name, dtype)),
     (lambda g, out, x, *, dtype: g,),
     "elementwise",
     "cast",

@@ -242,12 +242,13 @@ pad: Primitive = Primitive(
             (((2, 3),), {"pad_width": 1}),
             (((2, 3),), {"pad_width": ((0, 2), (1, 0)), "constant_values": 3.0}),
             (((4, 3),), {"pad_width": ((-1, 1), (0, -2))}),
+            (((2, 3),), {"pad_width": ((3, -4), (-2, 1))}),
         )
     ),
 )  # fmt: skip
 
 
-_FEW = 64
+_FEW = 64  # operands of one join
 
 
 def _sequence(op: str, arrays: Any) -> tuple[Any, ...]:
@@ -271,7 +272,7 @@ def _concatenate(arrays: Any, axis: int = 0) -> Any:
                 f"concatenate({describe(arrays)}, axis={axis}): {first} and {shape} differ outside axis {along}; "
                 "make the other sizes equal"
             )
-    # A rule is given all operands: with too many, each node of a tree has few, and the cost stays linear.
+    # Each operand's rule is handed them all, which would cost n² for n at one node; a tree of joins stays linear.
     while len(operands) > _FEW:
         groups = [operands[i : i + _FEW] for i in range(0, len(operands), _FEW)]
         operands = tuple(concatenate(group, along) for group in groups)

@@ -96,7 +96,7 @@ def _sum(x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
 
 
 def _not_pairwise(x: Any, axis: tuple[int, ...]) -> tuple[int, ...]:
-    """The reduced axes outside NumPy's innermost loop, which merges neighbours in memory, from short to long.
+    """The reduced axes outside NumPy's innermost loop, which merges neighbours in memory; long ones, then outer ones first.
 
     Where x is broadcast (a stride of 0), NumPy's order is not that of memory, and none is sure to be inside.
     """
@@ -108,15 +108,15 @@ def _not_pairwise(x: Any, axis: tuple[int, ...]) -> tuple[int, ...]:
         reach = step * x.shape[a]
         if a in axis and not inside:
             slow.append(a)
-    return tuple(sorted(slow, key=x.shape.__getitem__))
+    return tuple(sorted(slow, key=x.shape.__getitem__)[::-1])
 
 
 def _in_blocks(x: Any, slow: tuple[int, ...]) -> Any:
     """Add ``_BLOCK`` terms at a time along the longest slow axis, or along as many shorter ones."""
-    longest = slow[-1]
+    longest = slow[0]
     if x.shape[longest] <= _BLOCK:
         terms = 0  # one axis after the other loses no more than their lengths together
-        for a in reversed(slow):
+        for a in slow:
             if terms + x.shape[a] <= _BLOCK:
                 terms += x.shape[a]
                 x = _add_reduce(x, axis=a, keepdims=True)
