@@ -19,6 +19,7 @@ from collections.abc import Callable
 import numpy as np
 
 import tinygraph as tg
+from tinygraph.ops.elementwise import div0, mul0
 
 LENGTH = 2_000
 SHAPE = (8, 8)
@@ -117,6 +118,23 @@ def long_chain(nodes: int) -> dict[str, float]:
     return result
 
 
+def strong_zeros() -> dict[tuple[str, tuple[int, int]], float]:
+    """What the rules of singular operations cost, as a multiple of plain NumPy."""
+    ratios = {}
+    for shape in [(64, 64), (256, 256), (1000, 1000), (2000, 2000)]:
+        x = np.random.default_rng(0).normal(size=shape)
+        row = np.abs(x[0]) + 1
+        for name, ours, plain, y in [("mul0", mul0, np.multiply, x), ("div0", div0, np.divide, row)]:
+            times: dict[bool, list[float]] = {True: [], False: []}
+            for _ in range(max(9, 400_000 // x.size)):
+                for strong, function in ((True, ours), (False, plain)):
+                    start = time.perf_counter()
+                    function(x, y)
+                    times[strong].append(time.perf_counter() - start)
+            ratios[name, shape] = statistics.median(times[True]) / statistics.median(times[False])
+    return ratios
+
+
 def bytes_per_node(nodes: int = 100_000) -> float:
     leaf = tg.tensor(0.5, requires_grad=True)
     gc.collect()
@@ -166,9 +184,18 @@ def main() -> None:
     for phase, t in seconds.items():
         print(f"  {phase:<10} {t:6.2f} s   {t / options.nodes * 1e6:5.2f} us a node")
     print(f"  in all     {sum(seconds.values()) / options.nodes * 1e6:6.2f} us a node")
+    gc.disable()
+    print(
+        f"  without the cycle collector {sum(long_chain(options.nodes).values()) / options.nodes * 1e6:.2f} us a node"
+    )
+    gc.enable()
     print(f"  memory     {bytes_per_node():6.0f} bytes a node after the forward pass")
     in_small_thread(options.nodes)
     print("  the same inside a thread with a 64 KiB stack: works")
+
+    print("strong zeros in float64, as a multiple of plain NumPy (div0: by a row)")
+    for (name, shape), ratio in strong_zeros().items():
+        print(f"  {name} {shape!s:<13} {ratio:5.2f}")
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ COMMANDS = {
     'pip install -e ".[examples]" && python examples/batchnorm.py',
     'pip install -e ".[dev]" && pytest',
     "python tests/benchmarks/chains.py",
+    "pytest tests/benchmarks --benchmark-only",
 }
 
 

@@ -14,10 +14,10 @@ Data = Any  # an ndarray, or a Python number kept as written (weak, as NumPy's p
 
 def is_weak(data: object) -> bool:
     """True for an exact Python number; NumPy's own scalars are strong."""
-    return type(data) in _WEAK
+    return type(data) in WEAK
 
 
-_WEAK = frozenset({bool, int, float, complex})
+WEAK = frozenset({bool, int, float, complex})
 
 # Words of other libraries and ours, for errors.
 KEYWORDS = {

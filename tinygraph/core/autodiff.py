@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from .scope import ANOMALY, GRAD, TRACE, Scope, flags, mode, scope_var
 from .tensor import OPS, Tensor, describe, make
 
 _commit = threading.Lock()
+_data = attrgetter("_data")
 
 
 def sweep(
@@ -68,7 +70,7 @@ def _paths(
     active = set(wrt)
     on_path = []
     for t in order:
-        if any(x in active for x in t.node.inputs):  # type: ignore[union-attr]
+        if not active.isdisjoint(t.node.inputs):  # type: ignore[union-attr]
             active.add(t)
             on_path.append(t)
     return on_path, active
@@ -82,7 +84,7 @@ def _visit(
     assert node is not None
     op, inputs, params = node.op, node.inputs, node.params
     pulled: Any = op.pullback(node, g, record) if op.pullback is not None else None
-    operands, out = (inputs, t) if record else ([x._data for x in inputs], t._data)
+    operands, out = (inputs, t) if record else (list(map(_data, inputs)), t._data)
     contributions = []
     for i, x in enumerate(inputs):
         if x not in active:
@@ -96,7 +98,7 @@ def _visit(
         if contribution is None:
             continue
         like = x._data
-        if contribution.shape != like.shape or contribution.dtype != like.dtype:
+        if contribution.shape != like.shape or contribution.dtype is not like.dtype:
             contribution = fit(contribution, like)
         if anomaly:
             check_finite(op, (g, *inputs), contribution, "its backward ", node.where)

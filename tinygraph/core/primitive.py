@@ -20,7 +20,7 @@ from ..errors import (
     ShapeError,
     TinygraphError,
 )
-from .array import KEYWORDS, Data, is_weak
+from .array import KEYWORDS, WEAK, Data, is_weak
 from .convert import operand, shape_of
 from .node import Node, next_serial
 from .scope import ANOMALY, GRAD, TRACE, mode, scope_var
@@ -32,7 +32,7 @@ NO_PARAMS: Mapping[str, Any] = {}
 REGISTRY: dict[str, Primitive] = {}
 
 _PACKAGE = str(Path(__file__).parents[1]) + os.sep
-_as_array = np.asarray
+_Array, _as_array = np.ndarray, np.asarray
 _NUMPY_ERRORS = (ValueError, TypeError, IndexError, OverflowError)
 
 
@@ -105,7 +105,9 @@ class Primitive:
         return f"<Primitive {self.name}>"
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        operands, params = (args, NO_PARAMS) if len(args) == self.arity and not kwargs else self.bind(args, kwargs)
+        operands, params = args, NO_PARAMS
+        if kwargs or len(args) != self.arity:
+            operands, params = self.bind(args, kwargs)
         for x in operands:
             if isinstance(x, Tensor):
                 return apply(self, operands, params)
@@ -134,7 +136,7 @@ class Primitive:
 
     def run(self, arrays: Sequence[Data], params: Mapping[str, Any]) -> Data:
         """The value for plain arrays: an ndarray, or a Python number if all operands are."""
-        if arrays and is_weak(arrays[0]) and all(map(is_weak, arrays)):
+        if arrays and type(arrays[0]) in WEAK and all(map(is_weak, arrays)):
             # NumPy's arithmetic, not Python's: 1 / 0 is inf.
             out = self.kernel(np, *map(_as_array, arrays), **params)
             return out.item() if isinstance(out, np.generic) else out
@@ -142,7 +144,7 @@ class Primitive:
             out = self.numpy(*arrays, **params)
         else:
             out = self.kernel(np, *arrays, **params) if params else self.kernel(np, *arrays)
-        return out if type(out) is np.ndarray or is_weak(out) else _as_array(out)
+        return out if type(out) is _Array or type(out) in WEAK else _as_array(out)
 
 
 def _is_native(array: Data) -> bool:
@@ -197,9 +199,12 @@ def _refuse_complex(op: Primitive, operands: Sequence[Tensor], out: Data) -> boo
 
 def public(op: Primitive) -> Callable[..., Tensor]:
     """The function that users call: it makes Tensors of its operands first."""
+    arity = op.arity
 
     def function(*args: Any, **kwargs: Any) -> Tensor:
-        return apply(op, *((args, NO_PARAMS) if len(args) == op.arity and not kwargs else op.bind(args, kwargs)))
+        if kwargs or len(args) != arity:
+            return apply(op, *op.bind(args, kwargs))
+        return apply(op, args, NO_PARAMS)
 
     function.__name__ = function.__qualname__ = op.name
     function.__module__ = "tinygraph"
