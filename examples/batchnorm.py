@@ -48,9 +48,9 @@ def digits(batch: int, features: int, dtype: np.dtype) -> np.ndarray:
     except ImportError:
         sys.exit('the digits come with scikit-learn: pip install "tinygraph[examples]"')
     images = load_digits().data
-    if not (2 <= batch <= len(images) and 1 <= features <= images.shape[1]):
+    if not (3 <= batch <= len(images) and 1 <= features <= images.shape[1]):
         sys.exit(
-            f"there are {len(images)} digits of {images.shape[1]} pixels: choose 2 to {len(images)}, 1 to {images.shape[1]}"
+            f"there are {len(images)} digits of {images.shape[1]} pixels: choose 3 to {len(images)}, 1 to {images.shape[1]}"
         )
     liveliest = np.sort(np.argsort(images.var(axis=0))[-features:])
     return images[:batch, liveliest].astype(dtype)
@@ -74,7 +74,7 @@ def parse() -> argparse.Namespace:
         epilog="example: python examples/batchnorm.py --batch 64 --features 4 --dtype float32 --out pictures",
     )  # fmt: skip
     parser.add_argument(
-        "--batch", type=int, default=32, metavar="N", help="digits in the batch, 2 to 1797 (default: 32)"
+        "--batch", type=int, default=32, metavar="N", help="digits in the batch, 3 to 1797 (default: 32)"
     )
     parser.add_argument(
         "--features", type=int, default=4, metavar="D", help="pixels of each digit, 1 to 64 (default: 4)"
@@ -90,6 +90,10 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     options = parse()
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        sys.exit(f"--out {options.out}: cannot make this folder ({error.strerror}); choose another")
     dtype = np.dtype(options.dtype)
     rng = np.random.default_rng(0)
     pixels = digits(options.batch, options.features, dtype)
@@ -124,7 +128,6 @@ def main() -> None:
         sampled = f"   ({len(chosen)} of {len(places)} entries)" if len(chosen) < len(places) else ""
         print(f"  d{leaf.name:<9}{leaf.shape!s:<12}{against_fused:>14.1f}{against_step:>14.1f}{sampled}")
 
-    options.out.mkdir(parents=True, exist_ok=True)
     picture = tg.draw(y, title="BatchNorm", names={"y": y})
     print()
     for suffix in ("svg", "png"):

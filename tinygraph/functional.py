@@ -53,7 +53,7 @@ def half_by_float32(fn: F) -> F:
         if x.dtype != np.float16:
             return fn(x, *rest, **kwargs)
         arrays = [p for p in (*rest, *kwargs.values()) if isinstance(p, (Tensor, np.ndarray))]
-        others = [p.dtype for p in arrays if p.dtype.kind == "f"]
+        others = [p.dtype for p in arrays]
         return fn(astype(x, np.float32), *rest, **kwargs).astype(np.result_type(x.dtype, *others))
 
     return wrapper  # type: ignore[return-value]

@@ -174,7 +174,8 @@ def replaces(
     """Decorate ``forward(*arrays, **params) -> (out, saved)`` as the fused form of ``composite``.
 
     Both take the same arguments: arrays by position (None where left out), params by keyword. The
-    forward gets ndarrays; ``saved`` is whatever its backward wants to see again. Register that with
+    forward gets ndarrays and returns a new one, never a buffer that it will write to again;
+    ``saved`` is whatever its backward wants to see again. Register that with
     ``@that.backward``. Until it is registered, the composite runs. ``check`` is called first, with
     Tensors in place of arrays, so that the errors it raises can name them.
 

@@ -14,7 +14,7 @@ from .core.convert import operand
 from .core.graph import Tree, argument_names, flatten, leaves_like
 from .core.node import next_serial
 from .core.scope import GRAD, TRACE, flags, mode
-from .core.tensor import Tensor, describe, make
+from .core.tensor import Argument, Tensor, describe, make
 from .errors import ArgumentError, DTypeError, GradientError
 from .ops.elementwise import astype, identity
 from .ops.movement import reshape, stack
@@ -48,7 +48,7 @@ class _Opened:
                 fresh: Tensor = identity(t)
             fresh._requires = True
         else:
-            fresh = make(t._data, requires=True)
+            fresh = make(t._data, requires=True, kind=Argument)
         fresh.name = t.name
         return fresh
 

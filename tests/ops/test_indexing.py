@@ -120,3 +120,16 @@ def test_looking_for_duplicates_costs_nothing_of_the_size_of_the_array():
 
 def test_an_empty_place_is_no_duplicate():
     assert tg.set_at(np.ones((0, 2)), np.array([], int), 1.0).shape == (0, 2)
+
+
+def test_a_mask_without_elements_is_a_mask():
+    assert tg.tensor(np.ones((0, 5, 2)))[np.ones((0, 5), bool)].shape == (0, 2)
+    with pytest.raises(tg.errors.IndexingError, match="a mask of shape"):
+        tg.tensor(np.ones((4, 0, 1)))[None, np.zeros((0, 1), bool)]
+    with pytest.raises(tg.errors.IndexingError, match="integer or boolean"):
+        tg.tensor(np.ones(3))[np.zeros((0,))]
+
+
+def test_a_step_of_zero_is_named():
+    with pytest.raises(tg.errors.IndexingError, match="a slice of step 0"):
+        tg.tensor(np.ones(3))[::0]

@@ -55,3 +55,9 @@ def test_the_product_of_one_number_has_slope_1_whatever_it_is(value):
         np.testing.assert_array_equal(
             tg.gradients(tg.prod(x, axis=axis), x, np.ones(x.shape)).numpy(), np.ones(x.shape)
         )
+
+
+@pytest.mark.parametrize("width", [1.5, "1", [[0.5, 1]]])
+def test_widths_are_integers(width):
+    with pytest.raises(tg.errors.ArgumentError, match="the widths are"):
+        tg.pad(tg.tensor(np.ones(3)), width)

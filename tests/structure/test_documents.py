@@ -74,10 +74,10 @@ def test_the_main_job(tmp_path, dtype):
     assert (tmp_path / "pictures" / "batchnorm.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("wrong", [["--batch", "1"], ["--features", "65"], ["--dtype", "int8"], ["--batch", "many"]])
+@pytest.mark.parametrize("wrong", [["--batch", "2"], ["--features", "65"], ["--dtype", "int8"], ["--batch", "many"]])
 def test_the_main_job_says_what_is_wrong(tmp_path, wrong):
     pytest.importorskip("sklearn")
     done = run(*wrong, cwd=tmp_path)
     assert done.returncode != 0
     assert "Traceback" not in done.stderr
-    assert wrong[1] in done.stderr or "choose 2 to 1797" in done.stderr
+    assert wrong[1] in done.stderr or "choose 3 to 1797" in done.stderr

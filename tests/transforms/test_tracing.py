@@ -90,3 +90,36 @@ def test_a_deep_copy_keeps_what_is_shared():
     p = tg.Parameter([1.0])
     first, second = copy.deepcopy([p, p])
     assert first is second is not p
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy])
+def test_a_copy_of_a_variable_is_the_variable(duplicate):
+    assert tg.grad(lambda x: tg.sum(duplicate(x) ** 2))(np.ones(3)).tolist() == [2, 2, 2]
+    assert tg.grad(lambda p: duplicate(p)["w"] ** 2)({"w": 3.0})["w"].item() == 6
+    assert tg.trace(lambda x: duplicate(x) * 2, 1.0).run(np, np.array(5.0))[0] == 10
+
+
+@pytest.mark.parametrize("make", [tg.tensor, tg.Tensor, tg.Parameter])
+def test_a_copy_that_would_cut_the_graph_is_refused(make):
+    with pytest.raises(tg.errors.GradientError, match="a copy would lose its gradient"):
+        tg.grad(lambda x: tg.sum(make(x)))(np.ones(2))
+    with pytest.raises(TraceError, match="tensor"):
+        tg.trace(lambda x: make(x) * 2, np.ones(2))
+
+
+def test_a_parameter_assigned_from_a_traced_value_cannot_be_replayed():
+    def fn(p, x):
+        p.assign(x * 2)
+        return p * 1
+
+    with pytest.raises(StaleError, match="while it was traced"):
+        tg.trace(fn, tg.Parameter([1.0, 1.0]), np.ones(2)).run(np, np.ones(2), np.ones(2))
+
+
+def test_lists_are_arrays_to_a_replay():
+    assert tg.trace(lambda x: x * 2, np.ones(3)).run(np, [1.0, 2.0, 3.0])[0].tolist() == [2, 4, 6]
+
+
+def test_rounding_to_decimals_is_refused():
+    with pytest.raises(tg.errors.DTypeError, match=r"round\(float64\[\], 2\): rounds to integers"):
+        round(tg.tensor(1.234), 2)

@@ -6,10 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import GradientError
 from .array import as_array, check_differentiable, is_weak, lock
-from .scope import GRAD, mode
-from .tensor import Tensor, describe, make, plain_data
+from .tensor import Tensor, make, plain_data
 
 
 def tensor(data: Any, *, dtype: Any = None, requires_grad: bool = False, name: str | None = None) -> Tensor:
@@ -22,10 +20,6 @@ def tensor(data: Any, *, dtype: Any = None, requires_grad: bool = False, name: s
     >>> tg.tensor([1.0, 2.0], requires_grad=True, name="x")
     tensor([1., 2.], requires_grad=True, name='x')
     """
-    if isinstance(data, Tensor) and data._requires and mode.get() & GRAD:
-        raise GradientError(
-            f"tensor({describe(data)}): a copy would lose its gradient; use the Tensor itself, or tg.tensor(t.detach())"
-        )
     return Tensor(data, dtype=dtype, requires_grad=requires_grad, name=name)
 
 

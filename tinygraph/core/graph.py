@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
@@ -13,6 +14,7 @@ import numpy as np
 from ..errors import ArgumentError, DTypeError, ShapeError, StaleError, TinygraphError, aval
 from .array import is_weak, read_only
 from .convert import operand, shape_of
+from .node import next_serial
 from .scope import GRAD, TRACE, flags
 from .tensor import Argument, Parameter, Tensor, describe, make
 
@@ -125,7 +127,13 @@ class Graph:
 
     draw: Callable[..., Any]
 
-    def __init__(self, outputs: Sequence[Tensor], inputs: Sequence[Tensor] = (), tree: Tree | None = None) -> None:
+    def __init__(
+        self,
+        outputs: Sequence[Tensor],
+        inputs: Sequence[Tensor] = (),
+        tree: Tree | None = None,
+        since: float = math.inf,
+    ) -> None:
         self.inputs = tuple(inputs)
         self.outputs = tuple(source(t) for t in outputs)
         self.tree = tree
@@ -135,7 +143,8 @@ class Graph:
         leaves.update(dict.fromkeys(t for t in self.outputs if t not in known))
         self.captured = tuple(leaves)
         self._constants = tuple(read_only(t._data) for t in leaves)
-        self._stale = [x for t in self.nodes for x in self.operands(t) if x.stamp > t.node.serial]  # type: ignore[union-attr]
+        # What was assigned after a node read it, or at all since the trace began, cannot be replayed.
+        self._stale = [x for t in self.nodes for x in self.operands(t) if x.stamp > min(since, t.node.serial)]  # type: ignore[union-attr]
 
     def operands(self, t: Tensor) -> tuple[Tensor, ...]:
         """What the node that made ``t`` was applied to."""
@@ -212,9 +221,10 @@ class Graph:
             )
         if self._stale:
             raise StaleError(
-                f"run({describe(self._stale[0])}): was assigned after the graph had read it, so its traced value is gone; "
+                f"run({describe(self._stale[0])}): was assigned after the graph had read it, or while it was traced; "
                 "assign after tracing, or trace again"
             )
+        arrays = tuple(xp.asarray(a) if isinstance(a, (list, tuple)) else a for a in arrays)
         for t, a in zip(self.inputs, arrays, strict=True):
             if shape_of(a) != t.shape:
                 raise ShapeError(
@@ -296,11 +306,12 @@ def trace(fn: Callable[..., Any], *args: Any) -> Graph:
     ]
     opened = [_open(leaf, name) for leaf, name in zip(leaves, names, strict=True)]
     inputs = [t for t in opened if isinstance(t, Tensor)]
+    since = next_serial()
     with flags(add=TRACE | GRAD):
         result = fn(*tree.build(opened))
         outputs, out_tree = flatten(result)
         tensors = [_result(fn, t) for t in outputs]
-    return Graph(tensors, inputs, out_tree)
+    return Graph(tensors, inputs, out_tree, since)
 
 
 def _result(fn: Any, value: Any) -> Tensor:

@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import DialectError, DTypeError, GradientError, GraphGrowthWarning, ShapeError, TraceError, aval
 from .array import ATTRIBUTES, Data, as_array, check_differentiable, is_weak, lock
 from .node import Node, next_serial
-from .scope import TRACE, mode
+from .scope import GRAD, TRACE, mode
 
 # Everything that operators, methods and the traversal reach by name; ops and composites enter themselves.
 OPS: dict[str, Callable[..., Any]] = {}
@@ -53,6 +53,8 @@ class Tensor:
     stamp = 0
 
     def __init__(self, data: Any, *, dtype: Any = None, requires_grad: bool = False, name: str | None = None) -> None:
+        if isinstance(data, Tensor):
+            data._leave("tensor")
         array = as_array(plain_data(data), dtype, copy=True)
         check_differentiable(array, requires_grad, name)
         self._data: Data = array
@@ -94,6 +96,14 @@ class Tensor:
     def numpy(self) -> np.ndarray[Any, Any]:
         """The values as a read-only NumPy array that shares this Tensor's memory."""
         return self._values("numpy").view()
+
+    def _leave(self, op: str) -> None:
+        """Refuse a copy of the values where it would silently cut the graph."""
+        if self._requires and mode.get() & GRAD:
+            raise GradientError(
+                f"{op}({describe(self)}): a copy would lose its gradient; use the Tensor itself, or tg.tensor(t.detach())"
+            )
+        self._values(op)
 
     def _values(self, op: str) -> np.ndarray[Any, Any]:
         """The locked array, for who leaves the graph with it; refused where that would freeze a trace."""
@@ -190,8 +200,8 @@ class Tensor:
     __hash__ = object.__hash__
 
     def __copy__(self) -> Tensor:
-        """A leaf of its own that shares the array; a result is returned as it is, graph and all."""
-        if self.node is not None:
+        """A leaf of its own that shares the array; a result, or a transform's variable, is returned as it is."""
+        if self.node is not None or isinstance(self, Argument):
             return self
         twin = make(self._data, self._requires, kind=type(self))
         twin.name = self.name
@@ -202,7 +212,11 @@ class Tensor:
         return twin
 
     def __round__(self, ndigits: None = None) -> Tensor:
-        return OPS["round"](self) if ndigits is None else NotImplemented  # type: ignore[no-any-return]
+        if ndigits is not None:
+            raise DTypeError(
+                f"round({describe(self)}, {ndigits}): rounds to integers; scale it, tg.round(t * 100) / 100"
+            )
+        return OPS["round"](self)  # type: ignore[no-any-return]
 
     def __setitem__(self, key: Any, value: Any) -> None:
         raise DTypeError(
@@ -331,7 +345,7 @@ OPERANDS = (Tensor, np.ndarray, np.generic, int, float, complex, list, tuple)
 
 
 class Argument(Tensor):
-    """A leaf that stands for an argument of a function while it is traced."""
+    """A leaf that stands for an argument of a function while it is traced or differentiated."""
 
     __slots__ = ()
 

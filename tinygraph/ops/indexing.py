@@ -87,7 +87,10 @@ def _parse(items: tuple[Any, ...], shape: tuple[int, ...]) -> tuple[Key, list[An
         raise IndexingError(f"{len(shape) - left} indices for {len(shape)} axes; leave some out")
     for k, count in zip(items, used, strict=True):
         if isinstance(k, slice):
-            parts.append(Span(_bound(k.start), _bound(k.stop), _bound(k.step)))
+            step = _bound(k.step)
+            if step == 0:
+                raise IndexingError("a slice of step 0 goes nowhere; give a step of 1 or more, or a negative one")
+            parts.append(Span(_bound(k.start), _bound(k.stop), step))
         elif k is None or k is Ellipsis:
             parts.append(k)
             axis += 0 if k is None else left
@@ -148,7 +151,7 @@ def _bound(k: Any) -> int | None:
 
 def _index_arrays(k: Any, sizes: tuple[int, ...]) -> list[Any]:
     values = np.asarray(_values(k))
-    kind = values.dtype.kind if values.size else "i"
+    kind = "i" if isinstance(k, list) and not values.size else values.dtype.kind
     if kind == "b":
         if values.shape != sizes:
             raise IndexingError(f"a mask of shape {values.shape} for axes of shape {sizes}; make them equal")

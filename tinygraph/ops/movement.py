@@ -200,7 +200,10 @@ roll: Primitive = Primitive(
 def _pad(x: Any, pad_width: Any, constant_values: float = 0) -> Any:
     ndim = len(shape_of(x))
     try:
-        widths = np.broadcast_to(np.asarray(pad_width if ndim else 0, dtype=np.int64), (ndim, 2))
+        given = np.asarray(pad_width if ndim else 0)
+        if given.dtype.kind not in "iu":
+            raise TypeError
+        widths = np.broadcast_to(given, (ndim, 2))
     except (ValueError, TypeError, OverflowError):
         raise ArgumentError(
             f"pad({describe(x)}, {pad_width!r}): the widths are one number, one pair, or a pair for each axis; "
