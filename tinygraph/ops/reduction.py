@@ -305,26 +305,16 @@ def _extreme_rule(g: Any, out: Any, x: Any, *, axis: tuple[int, ...], keepdims: 
     return where(chosen, _back(g / count, x, axis, keepdims), 0)
 
 
-max: Primitive = Primitive(
-    "max",
-    lambda xp, x, *, axis, keepdims: xp.max(xp.asarray(x), axis=axis, keepdims=keepdims),
-    (_extreme_rule,),
-    "reduction",
-    "max",
-    "The largest element over axes; ties share the cotangent evenly.",
-    signature=_reduce("max", empty=False),
-    domain=Domain(_CALLS, ties=True),
-)
-min: Primitive = Primitive(
-    "min",
-    lambda xp, x, *, axis, keepdims: xp.min(xp.asarray(x), axis=axis, keepdims=keepdims),
-    (_extreme_rule,),
-    "reduction",
-    "min",
-    "The smallest element over axes; ties share the cotangent evenly.",
-    signature=_reduce("min", empty=False),
-    domain=Domain(_CALLS, ties=True),
-)
+def _extreme(name: str, doc: str) -> Primitive:
+    def kernel(xp: Any, x: Any, *, axis: tuple[int, ...], keepdims: bool) -> Any:
+        return getattr(xp, name)(xp.asarray(x), axis=axis, keepdims=keepdims)
+
+    signature, domain = _reduce(name, empty=False), Domain(_CALLS, ties=True)
+    return Primitive(name, kernel, (_extreme_rule,), "reduction", name, doc, signature=signature, domain=domain)
+
+
+max: Primitive = _extreme("max", "The largest element over axes; ties share the cotangent evenly.")
+min: Primitive = _extreme("min", "The smallest element over axes; ties share the cotangent evenly.")
 
 
 def _logical(name: str, doc: str) -> Primitive:
