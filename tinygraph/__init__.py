@@ -9,6 +9,7 @@ tensor([0.        , 0.66666667, 1.33333333])
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -42,10 +43,22 @@ __all__ = sorted(
 )  # fmt: skip
 
 
+# Loaded when they are first asked for, so that ``import tinygraph`` stays light.
+_ON_DEMAND = ("testing",)
+
 if TYPE_CHECKING:
+
+    from . import testing as testing
 
     def __getattr__(name: str) -> Callable[..., Tensor]: ...
 
+else:
+
+    def __getattr__(name):
+        if name in _ON_DEMAND:
+            return importlib.import_module(f".{name}", __name__)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 def __dir__() -> list[str]:
-    return __all__
+    return sorted([*__all__, *_ON_DEMAND])

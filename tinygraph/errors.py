@@ -13,6 +13,8 @@
     │   └── StaleError                    a parameter was assigned between forward and backward
     ├── TraceError (RuntimeError)         a value is read that a traced graph cannot know
     ├── AnomalyError (FloatingPointError) the first nan or inf, under ``debug_anomaly``
+    ├── GradientMismatch (AssertionError) a backward that is not the derived one
+    ├── NotAlgebraic (TypeError)          an operation that a proof over a field cannot follow
     ├── MissingExtra (ImportError)        an optional dependency is not installed
     └── RenderError                       a picture that cannot be made
         ├── GraphvizNotFound, GraphvizError (RuntimeError)
@@ -65,6 +67,24 @@ class TraceError(TinygraphError, RuntimeError):
 
 class AnomalyError(TinygraphError, FloatingPointError):
     """The first operation that made nan or inf, found by ``debug_anomaly``."""
+
+
+class GradientMismatch(TinygraphError, AssertionError):
+    """A backward that is not the derivative of its reference; ``report`` says where, and why.
+
+    Its text is written when it is asked for, since that calls the doctor.
+    """
+
+    def __init__(self, report: object) -> None:
+        super().__init__(report)
+        self.report = report
+
+    def __str__(self) -> str:
+        return str(self.report)
+
+
+class NotAlgebraic(TinygraphError, TypeError):
+    """An operation that has no exact counterpart in a finite field."""
 
 
 class MissingExtra(TinygraphError, ImportError):

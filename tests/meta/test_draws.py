@@ -4,7 +4,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 from support import examples, seeds
-from support.calls import CALLS, MARGIN, REGISTRY, parametrize, spread
+from support.calls import CALLS, REGISTRY, parametrize
+
+from tinygraph.testing.primitives import MARGIN, spread
 
 
 def test_every_primitive_has_a_call():

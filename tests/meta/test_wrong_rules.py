@@ -4,10 +4,11 @@ from functools import cache
 
 import numpy as np
 import pytest
-from support import laws
 from support.calls import PRIMITIVES, REGISTRY, RULED, rule_of
-from support.oracles import contract, jacobian, richardson
 from support.sabotage import FREEZING, PERTURBED, broken_rule
+
+from tinygraph.testing import laws
+from tinygraph.testing.oracles.derivatives import contract, jacobian, richardson
 
 SEEDS = (0, 1)
 

@@ -3,8 +3,9 @@
 import pytest
 from hypothesis import Phase, find, settings
 from hypothesis.errors import NoSuchExample
-from support.programs import Program, first_order, programs
 from support.sabotage import TRAVERSAL
+
+from tinygraph.testing.programs import Program, first_order, programs
 
 
 def fails(program):
@@ -34,5 +35,5 @@ def test_the_search_finds_nothing_in_a_right_one():
 
 
 def test_a_program_replays():
-    program = Program((("add", 0, 1), ("mul", 0, 3)), seed=3)
+    program = Program((("add", 0, 1), ("mul", 0, -3)), seed=3, count=4)
     assert program == eval(repr(program))

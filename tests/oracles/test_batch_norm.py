@@ -9,9 +9,9 @@ import pytest
 from hypothesis import example, given
 from support import examples
 from support.batch_norms import EPS, UNITS, Problem, problems, run
-from support.laws import close
 
 import tinygraph as tg
+from tinygraph.testing.laws import close
 
 
 @given(problems)

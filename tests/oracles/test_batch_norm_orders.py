@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from support.laws import near
-from support.oracles import WIDE, cauchy, complex_step, richardson
 
 import tinygraph as tg
+from tinygraph.testing.laws import near
+from tinygraph.testing.oracles.derivatives import WIDE, cauchy, complex_step, richardson
 
 FORMS = {"composed": tg.batch_norm, "fused": tg.fused.batch_norm}
 SHAPES = [(8, 3), (4, 2, 5), (2, 3, 2, 2)]

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support import examples, seeds
-from support.laws import near
-from support.oracles import complex_step, contract, jacobian
 
 import tinygraph as tg
+from tinygraph.testing.laws import near
+from tinygraph.testing.oracles.derivatives import complex_step, contract, jacobian
 
 AXES = st.sampled_from([0, 1, -1, -2])
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from support.laws import near
 
 import tinygraph as tg
+from tinygraph.testing.laws import near
 
 jax = pytest.importorskip("jax")
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from support.laws import near
-from support.oracles import cauchy
 
 import tinygraph as tg
+from tinygraph.testing.laws import near
+from tinygraph.testing.oracles.derivatives import cauchy
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional

@@ -4,9 +4,11 @@ import itertools
 
 import numpy as np
 import pytest
-from support.calls import REGISTRY, Call
+from support.calls import REGISTRY
 
 import tinygraph as tg
+from tinygraph.testing.laws import summed_back, sums_copies
+from tinygraph.testing.primitives import Call
 
 FULL = (2, 3, 2)
 PATTERNS = sorted({tuple(s) for k in range(4) for s in itertools.product(*({1, n} for n in FULL[3 - k :]))})
@@ -15,23 +17,9 @@ EMPTY = [((0, 3), (3,)), ((1, 3), (0, 1)), ((), (0,)), ((0,), (2, 1))]
 BINARY = [op.name for op in REGISTRY.values() if op.kind == "elementwise" and op.arity == 2 and any(op.vjps)]
 
 
-def summed_back(array, shape):
-    """NumPy's own words for it: the axes that are new, then those of size 1."""
-    array = array.sum(axis=tuple(range(array.ndim - len(shape))))
-    return array.sum(axis=tuple(i for i, n in enumerate(shape) if n == 1), keepdims=True).reshape(shape)
-
-
 def check(fn, arrays, differentiated):
-    full = np.broadcast_shapes(*(a.shape for a in arrays))
-    out, pullback = tg.vjp(fn, *arrays)
-    expected, expected_pullback = tg.vjp(fn, *(np.broadcast_to(a, full).copy() for a in arrays))
-    assert out.shape == full
-    np.testing.assert_array_equal(out.numpy(), expected.numpy())
-    g = np.random.default_rng(0).uniform(-2, 2, full)
-    pulled = list(zip(pullback(g), expected_pullback(g), strict=True))
-    for i in differentiated:
-        got, copies = pulled[i]
-        np.testing.assert_allclose(got.numpy(), summed_back(copies.numpy(), arrays[i].shape), rtol=1e-11, atol=1e-12)
+    assert fn(*arrays).shape == np.broadcast_shapes(*(a.shape for a in arrays))
+    sums_copies(fn, arrays, differentiated)
 
 
 @pytest.mark.parametrize("name", BINARY)

@@ -7,23 +7,19 @@ import pytest
 from hypothesis import given
 from support import examples, seeds
 from support.calls import REGISTRY, RULED, SMOOTH, parametrize
-from support.laws import close, directional
-from support.oracles import contract, jacobian
 
 import tinygraph as tg
+from tinygraph.testing import laws
+from tinygraph.testing.laws import FLOATS, close, directional
+from tinygraph.testing.oracles.derivatives import contract, jacobian
 
-FLOATS = [np.float16, np.float32, np.float64, np.longdouble]
 BINARY = [n for n, op in REGISTRY.items() if op.kind == "elementwise" and op.arity == 2]
 NUMERIC = [n for n in BINARY if any(REGISTRY[n].vjps)]
 
 
 @parametrize(SMOOTH)
 def test_a_float_keeps_its_dtype(call):
-    for dtype in FLOATS:
-        problem = call.draw(3, dtype)
-        out, pullback = tg.vjp(problem.fn, *problem.arrays)
-        assert out.dtype == dtype
-        assert {g.dtype for g in pullback(problem.cotangent())} == {np.dtype(dtype)}
+    laws.typed(call.draw(3))
 
 
 # The constant says how many roundings of its mass an element may be off: a rule has fewer than 16,

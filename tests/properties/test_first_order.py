@@ -1,8 +1,10 @@
 """P1: reverse mode is the cotangent times the Jacobian, for every primitive and every operand."""
 
 from hypothesis import given
-from support import examples, laws, seeds
+from support import examples, seeds
 from support.calls import SMOOTH, parametrize
+
+from tinygraph.testing import laws
 
 
 @parametrize(SMOOTH)

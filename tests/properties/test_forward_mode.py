@@ -1,8 +1,10 @@
 """P2: jvp is the derivative along the tangents."""
 
 from hypothesis import given
-from support import examples, laws, seeds
+from support import examples, seeds
 from support.calls import SMOOTH, parametrize
+
+from tinygraph.testing import laws
 
 
 @parametrize(SMOOTH)

@@ -5,19 +5,7 @@ import pytest
 from support.calls import SMOOTH, parametrize
 
 import tinygraph as tg
-
-
-def gaps(a):
-    """A slice of a larger array whose other elements are nan."""
-    wide = np.full([2 * n + 1 for n in a.shape], np.nan, a.dtype)
-    part = wide[(*(slice(1, None, 2) for _ in a.shape), ...)]
-    part[...] = a
-    return part
-
-
-def backwards(a):
-    """Negative strides along every axis."""
-    return np.flip(np.flip(a).copy())
+from tinygraph.testing import layouts
 
 
 def repeated(a):
@@ -25,7 +13,7 @@ def repeated(a):
     return np.broadcast_to(a[:1] if a.ndim else a, a.shape)
 
 
-LAYOUTS = {"fortran": lambda a: np.array(a, order="F"), "gaps": gaps, "backwards": backwards, "repeated": repeated}
+LAYOUTS = {**layouts.LAYOUTS, "repeated": repeated}
 
 
 @parametrize([c for c in SMOOTH if any(x.size for x in c.draw(0).arrays)])

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 from support.calls import CALLS, parametrize
-from support.laws import gradient_of
 
 import tinygraph as tg
+from tinygraph.testing.laws import gradient_of
 
 # Draws come from NumPy's generators.
 PORTABLE = [c for c in CALLS if not c.op.name.startswith("random")]

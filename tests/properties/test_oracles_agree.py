@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 from hypothesis import given
-from support import examples, laws, seeds
+from support import examples, seeds
 from support.calls import SMOOTH, parametrize
-from support.oracles import WIDE, cauchy, complex_step, richardson
+
+from tinygraph.testing import laws
+from tinygraph.testing.oracles.derivatives import WIDE, cauchy, complex_step, richardson
 
 
 @pytest.mark.skipif(not WIDE, reason="long double is no wider than double here")

@@ -1,8 +1,10 @@
 """P9: the derivative of a gradient is that of the gradient as a function: no rule freezes its inputs."""
 
 from hypothesis import given
-from support import examples, laws, seeds
+from support import examples, seeds
 from support.calls import SMOOTH, parametrize
+
+from tinygraph.testing import laws
 
 
 @parametrize(SMOOTH)

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from support import laws
-from support.calls import REGISTRY, Call, rule_of
+from support.calls import REGISTRY, rule_of
 
 import tinygraph as tg
+from tinygraph.testing import laws
+from tinygraph.testing.primitives import Call
 
 SHAPES = [(), (0,), (1,), (2, 0), (1, 1), (0, 3, 1)]
 ELEMENTWISE = [

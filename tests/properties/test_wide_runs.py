@@ -5,11 +5,11 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from support import complex_numpy
 from support.calls import REGISTRY, RULED, parametrize
-from support.laws import gradient_of
 
 import tinygraph as tg
+from tinygraph.testing.laws import gradient_of
+from tinygraph.testing.oracles import complex_numpy
 
 # Where every operation is exact in fields: no roots, no exponentials, no order.
 ALGEBRAIC = {

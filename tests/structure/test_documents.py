@@ -22,11 +22,26 @@ COMMANDS = {
     'pip install -e ".[dev]" && pytest',
     "python tests/benchmarks/chains.py",
     "pytest tests/benchmarks --benchmark-only",
+    "python tests/benchmarks/gradient_testing.py",
+    "python examples/published_backwards.py",
+    "pytest examples/test_my_backward.py",
 }
+# Those whose output stands below them.
+SHOWN = {"python examples/published_backwards.py --brief"}
 
 
-def blocks(page: Path) -> list[tuple[str, str]]:
-    return BLOCK.findall(page.read_text(encoding="utf-8"))
+def blocks(page: Path) -> list[tuple[str, str, int]]:
+    """The language, the text, and the lines above it."""
+    whole = page.read_text(encoding="utf-8")
+    return [(m[1], m[2], whole.count("\n", 0, m.start(2))) for m in BLOCK.finditer(whole)]
+
+
+def output(command: str) -> str:
+    arguments = [sys.executable, "-W", "error", *command.split()[1:]]
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}
+    done = subprocess.run(arguments, cwd=ROOT, env=environment, capture_output=True, text=True, encoding="utf-8")
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
@@ -34,16 +49,18 @@ def test_code_runs_and_prints_what_the_text_says(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, object] = {"__name__": "__main__"}
     printed = ""
-    for language, text in blocks(page):
+    for language, text, above in blocks(page):
         if language == "python":
             stream = io.StringIO()
             with contextlib.redirect_stdout(stream):
-                exec(compile(text, str(page), "exec"), namespace)
+                exec(compile("\n" * above + text, str(page), "exec"), namespace)
             printed = stream.getvalue()
         elif language == "text":
             assert text == printed
         elif language == "sh":
-            assert set(filter(None, text.splitlines())) <= COMMANDS
+            typed = [line for line in text.splitlines() if line]
+            assert set(typed) <= COMMANDS | SHOWN
+            printed = "".join(output(line) for line in typed if line in SHOWN)
         else:
             pytest.fail(f"a block in the unknown language {language!r}")
 

@@ -30,7 +30,7 @@ def test_a_frozen_name_is_there(name):
 def test_all_is_sorted_and_true():
     assert tg.__all__ == sorted(set(tg.__all__))
     assert all(hasattr(tg, name) for name in tg.__all__)
-    assert set(dir(tg)) == set(tg.__all__)
+    assert set(dir(tg)) == {*tg.__all__, *tg._ON_DEMAND}
 
 
 @pytest.mark.parametrize("name", tg.__all__)

@@ -1,4 +1,4 @@
-"""What the tests share: draws from the registry, oracles, laws, random programs, sabotage."""
+"""What the tests share: draws from the registry, BatchNorms to try, sabotage."""
 
 from hypothesis import settings
 from hypothesis import strategies as st

@@ -9,8 +9,8 @@ import numpy as np
 from hypothesis import strategies as st
 
 import tinygraph as tg
-from support.laws import close
-from support.oracles import complex_step, contract, jacobian
+from tinygraph.testing.laws import close
+from tinygraph.testing.oracles.derivatives import complex_step, contract, jacobian
 
 EPS = 1e-5
 # Rounding errors of an element, in units of u · mass: its operations, and sums of at most 150 terms.

@@ -9,7 +9,7 @@ import numpy as np
 
 import tinygraph as tg
 from tinygraph.core import autodiff
-from tinygraph.core.primitive import Each
+from tinygraph.core.primitive import REGISTRY, Each
 
 
 @contextmanager
@@ -83,10 +83,10 @@ class _KeepingTheFirst(_Pending):
 
 class _InPlace(_Pending):
     def __setitem__(self, x, contribution):
-        if x in self.real:
+        if x in self.real and self.real[x].flags.writeable:
             np.add(self.real[x], contribution, out=self.real[x])
         else:
-            self.real[x] = contribution
+            self.real[x] = contribution if x not in self.real else self.real[x] + contribution
 
 
 class _LosingTheThird(_Pending):
@@ -147,6 +147,36 @@ def _first_not_sum(full, extra, like):
     return full[(0,) * extra][tuple(slice(0, n) for n in like.shape)]
 
 
+def _depth_first():
+    """From the outputs down one branch after the other, as a recursion without an order would."""
+    paths = autodiff._paths
+
+    def wrapped(outputs, wrt, since):
+        order, active = paths(outputs, wrt, since)
+        left, found, stack = set(order), [], list(outputs)
+        while stack:
+            t = stack.pop()
+            if t in left:
+                left.discard(t)
+                found.append(t)
+                stack.extend(t.node.inputs)
+        return found[::-1], active
+
+    return replaced(autodiff, "_paths", wrapped)
+
+
+def _mean_over_axis_1():
+    """Divided by the number of rows, not of columns."""
+    op = REGISTRY["mean"]
+    rule = op.vjps[0]
+
+    def wrong(g, out, x, *, axis, keepdims):
+        right = rule(g, out, x, axis=axis, keepdims=keepdims)
+        return right * (x.shape[1] / x.shape[0]) if axis == (1,) else right
+
+    return broken_rule(op, 0, wrong)
+
+
 def _backwards_order(t):
     return -t.node.serial
 
@@ -175,4 +205,6 @@ TRAVERSAL = {
     "results are visited from first to last": lambda: replaced(autodiff, "by_serial", _backwards_order),
     "results are visited by the name of their op": lambda: replaced(autodiff, "by_serial", _by_name),
     "results are visited by distance": lambda: replaced(autodiff, "by_serial", _by_depth),
+    "results are visited depth first": _depth_first,
+    "a mean over axis 1 is scaled wrongly": _mean_over_axis_1,
 }

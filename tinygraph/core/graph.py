@@ -203,12 +203,19 @@ class Graph:
     def __repr__(self) -> str:
         return f"<Graph: {len(self.inputs)} inputs, {len(self.nodes)} nodes, {len(self.outputs)} outputs>"
 
-    def run(self, xp: Any, *arrays: Any, constant: Callable[[Any], Any] | None = None) -> tuple[Any, ...]:
+    def run(
+        self,
+        xp: Any,
+        *arrays: Any,
+        constant: Callable[[Any], Any] | None = None,
+        each: Callable[[Tensor, list[Any], Any], Any] | None = None,
+    ) -> tuple[Any, ...]:
         """Replay on other arrays, one per input, in the array namespace ``xp``: a tuple of results.
 
         Captured leaves keep their traced value; ``constant`` converts each of them. Casts between
         float dtypes are dropped where an array is wider than what was traced (longdouble, complex,
-        objects), so that a wide run stays wide.
+        objects), so that a wide run stays wide. ``each(t, operands, value)`` sees every result as it
+        is computed, and returns what is to be used in its place.
 
         >>> import numpy as np, tinygraph as tg
         >>> graph = tg.trace(lambda x: x * x, 3.0)
@@ -247,6 +254,8 @@ class Graph:
                     values[t] = operands[0]
                 else:
                     values[t] = compute(node.op, operands, node.params)
+                if each is not None:
+                    values[t] = each(t, operands, values[t])
         return tuple(xp.asarray(values[t]) for t in self.outputs)
 
 

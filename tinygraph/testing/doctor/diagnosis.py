@@ -1,0 +1,305 @@
+"""The doctor: what is wrong with a hand-written backward, said as the simplest fault that accounts for it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ...core.graph import argument_names
+from ...errors import ArgumentError
+from ..kernel import Kernel, check_order, choose_wrt, parse_or_swapped, plain
+from ..naming import where
+from ..paths import MAX_PATHS, Path, find_paths, labelled
+from ..problem import Problem
+from ..shapes import Shapes, of_arrays
+from . import structure
+from .findings import KINDS, Diagnosis, Finding, row
+from .fits import Case, Explanation, explanations, within
+from .forwards import different_forwards, overridden
+from .local import wrong_axes, wrong_operands, wrong_rules
+from .probes import Draw, Trial, draw_trials
+
+Array = np.ndarray[Any, Any]
+FIT = 1e-9
+COEFFICIENT = 1e-7
+FIT_LOW, COEFFICIENT_LOW = 2e-5, 1e-3  # for float32 kernels, whose own rounding is in the way
+PRECISION = 1e-4
+_EQUIVALENTS = 8
+
+
+def diagnose(
+    reference: Callable[..., Any], backward: Callable[..., Any], *arrays: Any, wrt: Any = None, probes: int = 8,
+    max_paths: int = MAX_PATHS, extras: Any = None, dims: Mapping[str, Any] | None = None,
+    domains: Mapping[str, Any] | None = None, seed: int = 0, specs: Mapping[str, Any] | None = None, **shapes: Any,
+) -> Diagnosis:  # fmt: skip
+    """Say which term of a hand-written backward is wrong, and by what factor.
+
+    ``reference`` is made of tinygraph ops; ``backward(dy, *arrays)`` gets NumPy arrays. The kernel runs on
+    ``probes`` generic problems, all sizes different, and its gradients are explained as the derived one's
+    terms, one for each path through the graph: multiplied by a factor; with a wrong local rule; of a
+    different forward; with another axis or operand. What none of these accounts for, on every probe to
+    1e-9, is ``unexplained``.
+
+    ``**shapes`` give each argument of the reference a shape, ``x="N C", gamma="C"``: letters are shared
+    sizes, and what factors are written in. With arrays and no shapes the sizes are theirs, and what they
+    cannot tell apart is said. ``wrt``, ``extras``: as in ``check_backward``; ``dims={"N": (5, 8)}``;
+    ``domains={"x": "positive" | "probability" | "labels" | (low, high)}``.
+
+    Returns a Diagnosis; its ``findings`` are empty for a right backward. Raises: ArgumentError for a wrong call.
+
+    >>> import numpy as np, tinygraph as tg
+    >>> from tinygraph.testing import diagnose
+    >>> def centred(x):
+    ...     mu = tg.mean(x, axis=0)
+    ...     return x - mu
+    >>> print(diagnose(centred, lambda dy, x: dy + dy.mean(axis=0), x="N C"))
+    dx: term through mu multiplied by -1 (it has its sign flipped)
+        not distinguishable from: sign of the subtrahend in y = x - mu
+        not distinguishable from: sign of x in mu = mean of x over axis 0
+        not distinguishable from: sign of mu in y = x - mu
+    """
+    if arrays and shapes:
+        raise ArgumentError("diagnose: got arrays and shapes; give arrays to keep their sizes, or shapes to vary them")
+    if not arrays and not shapes and not specs:
+        raise ArgumentError('diagnose: no arguments for the reference; give a shape for each, e.g. x="N C", or arrays')
+    given = dict(zip(argument_names(reference, len(arrays)), plain(arrays), strict=True))
+    if arrays:
+        check_order("diagnose", reference, backward, len(arrays))
+        known = of_arrays(reference, list(given.values()))
+    else:
+        known = parse_or_swapped("diagnose", reference, backward, shapes, specs)
+    draw = Draw(known, dims, domains, {n: a.dtype for n, a in given.items()}, given)
+    names = list(known.args)
+    example = draw.arrays(np.random.default_rng(0), draw.sizes(np.random.default_rng(0)), "real")
+    chosen = choose_wrt("diagnose", names, [example[n] for n in names], wrt)
+    return _diagnose(reference, Kernel(backward, names, chosen, extras), draw, probes, max_paths, seed)
+
+
+def diagnose_problem(
+    reference: Callable[..., Any], kernel: Kernel, problem: Problem, *, shapes: Shapes | None = None,
+    dims: Mapping[str, Any] | None = None, domains: Mapping[str, Any] | None = None, seed: int = 0,
+) -> Diagnosis:  # fmt: skip
+    """The diagnosis for a failing check: on generic probes of the problem's dtypes, in its shapes or at its sizes."""
+    like = problem.arrays
+    known = shapes or of_arrays(reference, [like[n] for n in kernel.names])
+    draw = Draw(known, dims, domains, {n: a.dtype for n, a in like.items()}, None if shapes else like)
+    return _diagnose(reference, kernel, draw, 8, MAX_PATHS, seed)
+
+
+# -- the examination --------------------------------------------------------------------------------------
+
+
+def _diagnose(reference: Any, kernel: Kernel, draw: Draw, probes: int, max_paths: int, seed: int) -> Diagnosis:
+    trials = draw_trials(reference, kernel, draw, max(1, probes), seed)
+    low = any(a.dtype in (np.float32, np.float16) for a in trials[0].arrays)
+    fit, digits = (FIT_LOW, COEFFICIENT_LOW) if low else (FIT, COEFFICIENT)
+    with np.errstate(all="ignore"):
+        findings = structure.misbehaviour(trials)
+        able = [t for t in trials if t.observe().gradients is not None]
+        if len(able) == len(trials):
+            findings += _numbers(trials, fit, digits, max_paths)
+    order = {kind: k for k, kind in enumerate(KINDS)}
+    findings.sort(key=lambda f: order[f.kind] if not f.leaf else len(order))
+    tried = tuple({n: a.shape for n, a in zip(kernel.names, t.arrays, strict=True)} for t in trials)
+    notes = Notes(reference, kernel, trials[0], max_paths)
+    return Diagnosis(tuple(findings), len(trials), tried, seed, notes)
+
+
+def _numbers(trials: Sequence[Trial], fit: float, digits: float, max_paths: int) -> list[Finding]:
+    kernel, first = trials[0].kernel, trials[0]
+    findings: dict[str, Finding] = {}
+    wrong = []
+    paths = {
+        n: labelled(find_paths(first.tape, first.place[n], max_paths), first.tape, first.names) for n in kernel.wrt
+    }
+    for leaf in kernel.wrt:
+        bounds = [fit * float(t.mass(leaf, paths[leaf]).max(initial=0)) for t in trials]
+        if not all(
+            within(structure.gradient(t, leaf), t.derived(leaf), b) for t, b in zip(trials, bounds, strict=True)
+        ):
+            wrong.append(leaf)
+    swaps, done = structure.swapped(trials, wrong, fit)
+    for leaf in wrong:
+        if leaf not in done:
+            findings[leaf] = _examine(trials, leaf, paths[leaf], fit, digits)
+    return [*swaps, *(findings[n] for n in kernel.wrt if n in findings)]
+
+
+def _examine(trials: Sequence[Trial], leaf: str, paths: Sequence[Path], fit: float, digits: float) -> Finding:
+    """One wrong gradient: structure first, then every kind of fault, the simplest that accounts for all of it."""
+    scales = [t.mass(leaf, paths) for t in trials]
+    shaped = structure.shapes(trials, leaf, fit) or structure.non_finite(trials, leaf)
+    if shaped is None:
+        shaped = structure.transposed(trials, leaf, fit)
+    if shaped is None:
+        shaped = structure.one_index(trials, leaf, scales, fit)
+    if shaped is not None:
+        return shaped
+    case = Case(leaf, trials, paths, fit, digits)
+    found = _explained(case)
+    if found:
+        best = found[0]
+        same = tuple(dict.fromkeys(e.text for e in found[1:] if e.text != best.text))[:_EQUIVALENTS]
+        return Finding(best.kind, leaf, best.term, best.factor, best.text, same)
+    return _inexact(case)
+
+
+def _explained(case: Case) -> list[Explanation]:
+    """Everything that accounts for the gradient, the simplest first; costly searches only where cheap ones fail."""
+    found = list(explanations(case))
+    found += wrong_rules(case)
+    if not any(e.cost <= 3.0 for e in found):
+        found += itertools.chain(wrong_axes(case), overridden(case))
+    if not any(e.cost <= 3.5 for e in found):
+        found += itertools.chain(different_forwards(case), wrong_operands(case))
+    if not found:
+        found += proportional(case)
+    return sorted(found, key=lambda e: e.cost)
+
+
+def proportional(case: Case) -> Iterator[Explanation]:
+    """The rest of one term is a node's value, times something along one axis: ``x``, not ``xhat``."""
+    first = case.trials[0]
+    for position, path in enumerate(case.paths):
+        for k in range(len(first.values)):
+            value = first.values[k]
+            if (
+                not isinstance(value, np.ndarray)
+                or value.shape != case.yours[0].shape
+                or value.ndim < 2
+                or value.dtype.kind != "f"
+            ):
+                continue
+            for axis in range(value.ndim):
+                if all(_along(case, j, position, k, axis) for j in range(len(case.trials))):
+                    name = first.names.of(first.tape.tensors[k])
+                    text = f"term {path.label} is proportional to {name}"
+                    yield Explanation("proportional", text, 6.0, path.label)
+                    break
+
+
+def _along(case: Case, j: int, position: int, k: int, axis: int) -> bool:
+    terms, value = case.terms[j], case.trials[j].values[k]
+    rest = np.moveaxis(case.yours[j] - (sum(terms) - terms[position]), axis, 0).reshape(value.shape[axis], -1)
+    rows = np.moveaxis(value, axis, 0).reshape(value.shape[axis], -1)
+    squares = (rows * rows).sum(axis=1, keepdims=True)
+    if not (squares > 0).all() or rows.shape[1] < 3:
+        return False
+    factors = (rest * rows).sum(axis=1, keepdims=True) / squares
+    return bool(np.abs(rest - factors * rows).max() <= case.tolerance * case.scales[j])
+
+
+def _inexact(case: Case) -> Finding:
+    """Nothing accounts for it: rounding on the way, or something that has no name here."""
+    errors = [np.abs(y - t.derived(case.leaf)) for y, t in zip(case.yours, case.trials, strict=True)]
+    worst = max(float(e.max(initial=0)) / s for e, s in zip(errors, case.scales, strict=True) if s > 0)
+    if worst < PRECISION:
+        text = f"precision: error {worst:.1e} of the contributions"
+        text += " (float32 inside?)" if 1e-9 < worst < 1e-5 and case.tolerance == FIT else ""
+        return Finding("precision", case.leaf, text=text, exact=False)
+    k = int(np.argmax([float(e.max(initial=0)) / (s or 1) for e, s in zip(errors, case.scales, strict=True)]))
+    index = np.unravel_index(int(np.argmax(errors[k])), errors[k].shape)
+    at = f"[{','.join(str(int(i)) for i in index)}]"
+    share = _share(case, k)
+    text = f"unexplained: {int(100 * share)} % of the error lies in the span of the terms {', '.join(case.labels)}; worst at {at} of shape {errors[k].shape}"
+    return Finding("unexplained", case.leaf, text=text, exact=False)
+
+
+def _share(case: Case, k: int) -> float:
+    """How much of the error's square a combination of the terms can account for."""
+    error = (case.yours[k] - case.trials[k].derived(case.leaf)).ravel()
+    matrix = np.stack([np.ravel(t) for t in case.terms[k]], axis=1)
+    solution = np.linalg.lstsq(matrix, error, rcond=None)[0]
+    total = float(error @ error)
+    rest = error - matrix @ solution
+    return max(0.0, 1.0 - float(rest @ rest) / total) if total > 0 else 0.0
+
+
+# -- the terms of the failing example ---------------------------------------------------------------------
+
+
+class Notes:
+    """What is printed under a finding: the terms as they are and as the kernel has them, and where they come from."""
+
+    def __init__(self, reference: Any, kernel: Kernel, trial: Trial, max_paths: int) -> None:
+        self.reference, self.kernel, self.trial, self.max_paths = reference, kernel, trial, max_paths
+
+    def __call__(self, finding: Finding, problem: Problem | None, place: tuple[int, ...] | None = None) -> list[str]:
+        """The lines for one finding."""
+        if (
+            finding.kind not in ("factor", "axis", "operand", "proportional", "other-forward")
+            or finding.leaf not in self.kernel.wrt
+        ):
+            return []
+        trial = self.trial if problem is None else self._at(problem)
+        paths = labelled(find_paths(trial.tape, trial.place[finding.leaf], self.max_paths), trial.tape, trial.names)
+        lines = self._sum(finding, trial, paths)
+        if problem is not None:
+            lines += self._values(finding, trial, paths, place)
+        return lines + self._where(finding, trial, paths)
+
+    def _at(self, problem: Problem) -> Trial:
+        arrays = [problem.arrays[n] for n in self.kernel.names]
+        return Trial(self.reference, self.kernel, arrays, {}, 0, problem.dy)
+
+    def _sum(self, finding: Finding, trial: Trial, paths: Sequence[Path]) -> list[str]:
+        """``derived dx = direct + through var + through mu`` and the same with the factors."""
+        labels = [p.label for p in paths if not self._null(trial, finding.leaf, paths, p)]
+        factors = dict(zip(finding.term.split("; "), finding.factor.split("; "), strict=False))
+        if finding.kind != "factor" or len(labels) < 2 or len(labels) > 6:
+            return []
+        name = f"d{finding.leaf}"
+        parts = []
+        for label in labels:
+            factor = factors.get(label, factors.get("all", "1"))
+            sign, text = {"1": ("+", label), "-1": ("-", label), "0": ("", "")}.get(
+                factor, ("+", f"{factor} · {label}")
+            )
+            parts += [(sign, text)] if sign else []
+        yours = " ".join(f"{s} {t}" for s, t in parts).removeprefix("+ ") or "0"
+        return [f"derived {name} = {' + '.join(labels)}", f"yours   {name} = {yours}"]
+
+    def _null(self, trial: Trial, leaf: str, paths: Sequence[Path], path: Path) -> bool:
+        terms, mass = self.trial.terms(leaf, paths), self.trial.mass(leaf, paths)
+        k = [p.label for p in paths].index(path.label)
+        return bool(np.abs(terms[k]).max(initial=0) <= 1e-10 * mass.max(initial=0))
+
+    def _values(
+        self, finding: Finding, trial: Trial, paths: Sequence[Path], worst: tuple[int, ...] | None
+    ) -> list[str]:
+        """Each term on the failing example, and what the wrong one is in the kernel."""
+        terms = trial.terms(finding.leaf, paths)
+        if not terms or len(terms) > 6 or terms[0].size > 4096:
+            return []
+        yours = structure.gradient(trial, finding.leaf) if trial.observe().gradients is not None else None
+        at: list[Any] = [slice(None), *(worst or (0,) * terms[0].ndim)[1:]][: terms[0].ndim or 1]
+        shown = [(p, t) for p, t in zip(paths, terms, strict=True) if not self._null(trial, finding.leaf, paths, p)]
+        width = max(len(p.label) for p, _ in shown)
+        place = trial.place[finding.leaf]
+        given = f"for {finding.leaf} = {row(trial.values[place], at)}"
+        if trial.dys[0].shape == terms[0].shape:
+            given += f", dy = {row(trial.dys[0], at)}"
+        picked = (
+            f" (at [:,{','.join(map(str, at[1:]))}])" if len(at) > 1 and any(n > 1 for n in terms[0].shape[1:]) else ""
+        )
+        lines = [f"{given}{picked}:"]
+        single = "; " not in finding.term and finding.term not in ("", "all")
+        for p, t in shown:
+            line = f"    {p.label:<{width}}  {row(t, at)}"
+            if single and p.label == finding.term and yours is not None and yours.shape == t.shape:
+                line += f"   <- yours: {row(yours - (trial.derived(finding.leaf) - t), at)}"
+            lines.append(line)
+        return lines
+
+    def _where(self, finding: Finding, trial: Trial, paths: Sequence[Path]) -> list[str]:
+        """The user's line that made what a wrong term goes through."""
+        lines = []
+        for term in finding.term.split("; "):
+            name = term.removeprefix("through ").split(" and ")[0]
+            k = self.trial.place_of(name)
+            if k is not None and term.startswith("through ") and (text := where(self.trial.tape.tensors[k])):
+                lines.append(f"where: {text}")
+        return lines

@@ -1,0 +1,257 @@
+"""A wrong gradient as its right terms, each multiplied by something."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..paths import Path
+from .factors import ONE, Factor, is_trivial, monomials, recognise, value_of
+from .probes import Trial
+from .structure import gradient
+
+Array = np.ndarray[Any, Any]
+NULL = 1e-10
+CONDITION = 1e8
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A candidate for a finding; the simplest one that accounts for every probe is it."""
+
+    kind: str
+    text: str
+    cost: float
+    term: str = ""
+    factor: str = ""
+    predict: Callable[[Trial], Any] | None = None
+
+
+class Case:
+    """One wrong gradient on all probes: what the kernel gave, and the terms of the right one."""
+
+    def __init__(
+        self, leaf: str, trials: Sequence[Trial], paths: Sequence[Path], tolerance: float, digits: float
+    ) -> None:
+        self.leaf, self.trials, self.tolerance, self.digits = leaf, list(trials), tolerance, digits
+        self.yours = [gradient(t, leaf) for t in trials]
+        self.scales = [float(t.mass(leaf, paths).max(initial=0)) for t in trials]
+        every = [t.terms(leaf, paths) for t in trials]
+        null = [
+            all(np.abs(terms[k]).max(initial=0) <= NULL * s for terms, s in zip(every, self.scales, strict=True))
+            for k in range(len(paths))
+        ]
+        self.paths = [p for p, n in zip(paths, null, strict=True) if not n]
+        self.null = [p for p, n in zip(paths, null, strict=True) if n]
+        self.terms = [[x for x, n in zip(terms, null, strict=True) if not n] for terms in every]
+        self.sizes = [t.sizes for t in trials]
+
+    @property
+    def labels(self) -> list[str]:
+        """The names of the terms that are not always zero."""
+        return [p.label for p in self.paths]
+
+    def fits(self, k: int, prediction: Any) -> bool:
+        """Whether a prediction for probe ``k`` is what the kernel gave."""
+        return prediction is not None and within(self.yours[k], prediction, self.tolerance * self.scales[k])
+
+    def explained_by(self, predict: Callable[[Trial], Any]) -> bool:
+        """Whether ``predict`` gives the kernel's numbers on every probe."""
+        return all(self.fits(k, predict(t)) for k, t in enumerate(self.trials))
+
+
+def within(a: Any, b: Any, bound: float) -> bool:
+    """Equal up to an absolute bound, whatever the shapes."""
+    if np.shape(a) != np.shape(b):
+        return False
+    with np.errstate(all="ignore"):
+        error = np.abs(np.asarray(a) - b)
+    return bool(error.max(initial=0) <= bound) if error.size and np.isfinite(error).all() else error.size == 0
+
+
+# -- fits ----------------------------------------------------------------------------------------------
+
+
+def explanations(
+    case: Case, terms: Sequence[Sequence[Any]] | None = None, *, simple: bool = False
+) -> Iterator[Explanation]:
+    """The fits of the terms that account for the gradient, of the simplest kind that does."""
+    terms = case.terms if terms is None else terms
+    if not terms[0]:
+        return
+    for kind in (_whole, _one_term, _all_terms, _by_value, *(() if simple else (_by_index,))):
+        found = [e for e in kind(case, terms) if not (simple and kind is _by_value and e.term == "all")]
+        if found:
+            yield from found
+            return
+
+
+def _whole(case: Case, terms: Sequence[Sequence[Any]]) -> Iterator[Explanation]:
+    coefficients = []
+    for y, parts, scale in zip(case.yours, terms, case.scales, strict=True):
+        total = sum(parts)
+        c = _ratio(y, total)
+        if c is None or not within(y, c * total, case.tolerance * scale):
+            return
+        coefficients.append(c)
+    factor = recognise(coefficients, case.sizes, case.digits)
+    if factor is not None and not factor.is_one:
+        yield _explain(case, [factor] * len(terms[0]), 1.0)
+
+
+def _one_term(case: Case, terms: Sequence[Sequence[Any]]) -> Iterator[Explanation]:
+    for k in range(len(terms[0])):
+        coefficients = []
+        for y, parts, scale in zip(case.yours, terms, case.scales, strict=True):
+            rest = y - (sum(parts) - parts[k])
+            c = _ratio(rest, parts[k])
+            if c is None or not within(rest, c * parts[k], case.tolerance * scale):
+                break
+            coefficients.append(c)
+        else:
+            factor = recognise(coefficients, case.sizes, case.digits)
+            if factor is not None and not factor.is_one:
+                yield _explain(case, [factor if j == k else ONE for j in range(len(terms[0]))], 2.0)
+
+
+def _all_terms(case: Case, terms: Sequence[Sequence[Any]]) -> Iterator[Explanation]:
+    count = len(terms[0])
+    if count < 2:
+        return
+    found = []
+    for y, parts, scale in zip(case.yours, terms, case.scales, strict=True):
+        c = _least_squares([p.ravel() for p in parts], y.ravel())
+        if c is None or not within(y, sum(a * p for a, p in zip(c, parts, strict=True)), case.tolerance * scale):
+            return
+        found.append(c)
+    factors = [recognise([c[k] for c in found], case.sizes, case.digits) for k in range(count)]
+    if all(f is not None for f in factors):
+        chosen = [f for f in factors if f is not None]
+        if not all(f.is_one for f in chosen):
+            yield _explain(case, chosen, 2.2 + 0.2 * sum(not f.is_one for f in chosen))
+
+
+def _by_value(case: Case, terms: Sequence[Sequence[Any]]) -> Iterator[Explanation]:
+    """The whole gradient, or one term, times the value of a node."""
+    first = case.trials[0]
+    count = len(terms[0])
+    targets = [None, *range(count)] if count > 1 else [None]
+    wanted = {}
+    for k in targets:
+        rest = case.yours[0] if k is None else case.yours[0] - (sum(terms[0]) - terms[0][k])
+        wanted[k] = (rest, sum(terms[0]) if k is None else terms[0][k])
+    seen: set[int | None] = set()
+    for symbol, monomial in monomials(first, case.leaf):
+        value = value_of(monomial, first.values)
+        if is_trivial(value):
+            continue
+        for k in targets:
+            rest, part = wanted[k]
+            if k in seen or not within(rest, part * value, case.tolerance * case.scales[0]):
+                continue
+            if all(
+                within(
+                    y if k is None else y - (sum(p) - p[k]),
+                    (sum(p) if k is None else p[k]) * value_of(monomial, t.values),
+                    case.tolerance * s,
+                )
+                for y, p, t, s in zip(case.yours, terms, case.trials, case.scales, strict=True)
+            ):
+                seen.add(k)
+                factor = Factor(symbol, (), 2.0)
+                factors = [factor if k in (None, j) else ONE for j in range(count)]
+                yield _explain(case, factors, 2.2 if k is None else 3.0)
+
+
+def _by_index(case: Case, terms: Sequence[Sequence[Any]]) -> Iterator[Explanation]:
+    """A factor for every index along one axis, recognised as a value that has this axis."""
+    shape = case.yours[0].shape
+    for axis in range(len(shape)):
+        solved = [
+            _per_index(y, parts, axis, case.tolerance * s)
+            for y, parts, s in zip(case.yours, terms, case.scales, strict=True)
+        ]
+        if any(c is None for c in solved):
+            continue
+        factors = [_along(case, [c[k] for c in solved if c is not None], axis) for k in range(len(terms[0]))]
+        if all(f is not None for f in factors):
+            chosen = [f for f in factors if f is not None]
+            if not all(f.is_one for f in chosen):
+                yield _explain(case, chosen, 4.0 + sum(f.cost for f in chosen))
+
+
+def _per_index(y: Array, parts: Sequence[Any], axis: int, bound: float) -> list[Array] | None:
+    rows = [np.moveaxis(np.broadcast_to(p, y.shape), axis, 0).reshape(y.shape[axis], -1) for p in parts]
+    target = np.moveaxis(y, axis, 0).reshape(y.shape[axis], -1)
+    if target.shape[1] <= len(parts):
+        return None
+    found = []
+    for i in range(len(target)):
+        c = _least_squares([r[i] for r in rows], target[i])
+        if c is None or not within(target[i], sum(a * r[i] for a, r in zip(c, rows, strict=True)), bound):
+            return None
+        found.append(c)
+    return [np.array([c[k] for c in found]) for k in range(len(parts))]
+
+
+def _along(case: Case, coefficients: Sequence[Array], axis: int) -> Factor | None:
+    """The symbol of a factor that varies along one axis."""
+    loose = max(1e-06, case.digits)
+    if all(np.ptp(c) <= loose * max(1.0, float(np.abs(c).max())) for c in coefficients):
+        return recognise([float(np.mean(c)) for c in coefficients], case.sizes, loose)
+    first = case.trials[0]
+    for symbol, monomial in monomials(first, case.leaf):
+        if is_trivial(value_of(monomial, first.values)):
+            continue
+        for k, trial in enumerate(case.trials):
+            line = _line(value_of(monomial, trial.values), case.yours[k].shape, axis)
+            if line is None or not within(coefficients[k], line, loose * float(np.abs(line).max(initial=0))):
+                break
+        else:
+            return Factor(symbol, (), 2.0)
+    return None
+
+
+def _line(value: Any, shape: tuple[int, ...], axis: int) -> Array | None:
+    """The value along one axis, if it does not vary along the others."""
+    v = np.asarray(value)
+    aligned = (1,) * (len(shape) - v.ndim) + v.shape
+    if (
+        any(n != 1 for i, n in enumerate(aligned) if i != axis)
+        or aligned[axis] != shape[axis]
+        or not np.isfinite(v).all()
+    ):
+        return None
+    return v.reshape(-1)
+
+
+# -- numbers -------------------------------------------------------------------------------------------
+
+
+def _ratio(y: Any, part: Any) -> float | None:
+    square = float(np.sum(part * part))
+    return float(np.sum(y * part)) / square if square > 0 and np.isfinite(y).all() else None
+
+
+def _least_squares(columns: Sequence[Any], target: Any) -> Any:
+    norms = [float(np.sqrt(np.sum(c * c))) for c in columns]
+    if not all(norms) or not np.isfinite(target).all():
+        return None
+    matrix = np.stack([np.asarray(c, np.float64) / n for c, n in zip(columns, norms, strict=True)], axis=1)
+    solution, _, rank, singular = np.linalg.lstsq(matrix, np.asarray(target, np.float64), rcond=None)
+    if rank < len(columns) or singular[0] > CONDITION * singular[-1]:
+        return None
+    return solution / norms
+
+
+def _explain(case: Case, factors: Sequence[Factor], cost: float) -> Explanation:
+    """Which terms are multiplied by what, in words."""
+    labels = case.labels
+    if all(f == factors[0] for f in factors):
+        return Explanation("factor", f"all terms multiplied by {factors[0].text}", cost, "all", factors[0].symbol)
+    changed = [(label, f) for label, f in zip(labels, factors, strict=True) if not f.is_one]
+    text = "; ".join(f"term {label} multiplied by {f.text}" for label, f in changed)
+    return Explanation("factor", text, cost, "; ".join(n for n, _ in changed), "; ".join(f.symbol for _, f in changed))
