@@ -20,10 +20,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from support import gradient_checks
 from support.backwards import batch_norm, others, regimes
 
 from tinygraph.errors import NotAlgebraic
-from tinygraph.testing import check_backward, diagnose, prove
+from tinygraph.testing import backward_test, check_backward, diagnose, power, prove
 
 SHAPES = batch_norm.SHAPES
 
@@ -115,6 +116,11 @@ def tolerance(seeds: int) -> None:
                     alarms += not report.ok
                     worst = max(worst, *(e.ratio for e in report.entries))
         line(f"{np.dtype(dtype).name}: false alarms; worst ratio (limit 64)", f"{alarms} of {runs}; {worst:.1f}")
+    for rows in (100, 10_000, 100_000):
+        rng = np.random.default_rng(0)
+        arrays = [1e6 + rng.normal(size=(rows, 3)), rng.normal(size=3), rng.normal(size=3)]
+        report = check_backward(batch_norm.reference, batch_norm.classic, *arrays, seed=1)
+        line(f"a two-pass kernel at offset 1e6, {rows} rows: ratio", f"{max(e.ratio for e in report.entries):.1f}")
     unstable = detected = missed = wrong = 0
     for name, draw in regimes.REGIMES.items():
         dy, *arrays = draw(np.random.default_rng(0), np.float64)
@@ -168,6 +174,35 @@ def proof() -> None:
     line("time for a trial at N=8, C=3", f"{timed(lambda: one_trial(40)) / 40 * 1e3:.1f} ms")
 
 
+# -- power -----------------------------------------------------------------------------------------
+
+
+def worth() -> None:
+    print("\nPower: wrong BatchNorms, made from the graph, that a check catches")
+    reference = batch_norm.reference
+    _, *arrays = regimes.REGIMES["generic"](np.random.default_rng(0), np.float64)
+
+    def differences(backward: Any) -> None:
+        gradient_checks.sum_against_differences(backward.forward, backward, arrays, 0)
+
+    found = power(differences, reference, **SHAPES)
+    line("finite differences of y.sum()", f"{found.caught} of {found.total}")
+    try:
+        from hypothesis import Phase, settings
+    except ImportError:
+        line("backward_test", "not installed")
+        return
+    quick = settings(phases=[Phase.generate], database=None, deadline=None, derandomize=True)
+
+    def test(backward: Any) -> None:
+        quick(
+            backward_test(reference, doctor=False, **SHAPES)(lambda dy, x, gamma, beta: backward(dy, x, gamma, beta))
+        )()
+
+    found = power(test, reference, **SHAPES)
+    line("backward_test; false alarm", f"{found.caught} of {found.total}; {found.false_alarm}")
+
+
 def one_trial(trials: int) -> None:
     dims = {"N": [8], "C": [3]}
     assert prove(batch_norm.reference, batch_norm.classic, dims=dims, trials=trials, **SHAPES)
@@ -190,6 +225,7 @@ def main() -> None:
     doctor()
     tolerance(arguments.seeds)
     proof()
+    worth()
 
 
 if __name__ == "__main__":

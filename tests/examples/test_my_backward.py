@@ -26,8 +26,6 @@ def test_it_is_short():
     [
         ("", "", "1 passed"),
         ("return d - d.mean", "return d + d.mean", "dx: term through mu multiplied by -1 (it has its sign flipped)"),
-        ("(dy * xhat).sum(axis=0)", "(dy * x).sum(axis=0)", "dgamma: uses x where"),
-        ("d = dy * gamma / std", "dy *= gamma; d = dy / std", "writes into dy"),
     ],
 )
 def test_what_pytest_says(tmp_path, right, wrong, says):

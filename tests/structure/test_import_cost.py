@@ -42,3 +42,15 @@ def test_it_leaves_the_heavier_parts_of_the_standard_library_alone():
 def test_it_takes_less_than_150_ms_beyond_numpy():
     run(SECONDS)  # compiles the bytecode
     assert min(float(run(SECONDS)) for _ in range(5)) < 0.15
+
+TESTING = """
+import sys, tinygraph as tg
+before = set(sys.modules)
+tg.testing.check_backward
+new = {m.split('.')[0] for m in set(sys.modules) - before} - set(sys.stdlib_module_names)
+print(*sorted(new - {'numpy', 'tinygraph'}), 'tinygraph.testing' in before)
+"""
+
+
+def test_testing_comes_on_demand_and_alone():
+    assert run(TESTING) == "False"

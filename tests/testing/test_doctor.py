@@ -64,13 +64,13 @@ def test_wrong_backwards_of_other_graphs(case, mutant):
     assert mutant.judge(line) == "named", line
 
 
-@pytest.mark.parametrize(("rows", "least"), [(8, 37), (4, 31)])
+@pytest.mark.parametrize(("rows", "least"), [(8, 19), (4, 16)])
 def test_at_the_sizes_of_given_arrays(rows, least):
     """Fewer symbols can be told apart there: what fits is all printed."""
     rng = np.random.default_rng(5)
     arrays = [rng.normal(size=s) for s in ((rows, 3), 3, 3)]
     lines = {}
-    for mutant in batch_norm.MUTANTS:
+    for mutant in batch_norm.MUTANTS[::2]:  # all of them: tests/benchmarks/gradient_testing.py
         extras = {"extras": mutant.extras} if mutant.extras is not None else {}
         lines[mutant] = str(diagnose(batch_norm.reference, mutant.backward, *arrays, **extras)).splitlines()[0]
     assert sum(m.says(line) for m, line in lines.items()) >= least
@@ -82,10 +82,10 @@ def test_float32_kernels_are_named_too():
     arrays = [rng.normal(size=s).astype(np.float32) for s in ((16, 3), 3, 3)]
     named = [
         m.says(str(diagnose(batch_norm.reference, m.backward, *arrays)).splitlines()[0])
-        for m in batch_norm.MUTANTS
+        for m in batch_norm.MUTANTS[::2]
         if m.extras is None
     ]
-    assert sum(named) >= 32
+    assert sum(named) >= len(named) - 3
     for backward in batch_norm.STABLE.values():
         assert diagnose(batch_norm.reference, backward, *arrays).ok
 

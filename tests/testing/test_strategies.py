@@ -230,7 +230,7 @@ def layout(a, others=()):
 
 
 def test_every_layout_occurs():
-    found = drawn(problems(x="N C", dy="N C"), 300)
+    found = drawn(problems(x="N C", dy="N C"), 500)
     of_dy = [layout(p.dy, p.arrays.values()) for p in found if min(p.dy.shape) > 1]
     assert set(of_dy) == {"contiguous", "fortran", "broadcast", "reversed", "gaps", "readonly", "aliased"}
     assert all(of_dy.count(name) >= 5 for name in set(of_dy))

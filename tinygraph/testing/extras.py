@@ -23,24 +23,22 @@ def need(module: str, extra: str, what: str) -> Any:
 
 @contextmanager
 def unwatched() -> Iterator[None]:
-    """Hypothesis's explain phase follows every line that a test runs, five times as slowly; the doctor explains better.
+    """Put Hypothesis's own tracer aside for a while, none of a debugger or of a coverage tool.
 
-    Only its own tracer is put aside, none of a debugger or of a coverage tool.
+    Its explain phase follows every line that a test runs, five times as slowly; the doctor explains better.
     """
-    tracer = sys.gettrace()
-    if not type(getattr(tracer, "__self__", None)).__module__.startswith("hypothesis."):
-        tracer = None
-    monitoring = getattr(sys, "monitoring", None)
-    tools = [i for i in range(6) if monitoring.get_tool(i) == "scrutineer"] if monitoring is not None else []
-    events = {i: monitoring.get_events(i) for i in tools}
-    if tracer is not None:
+    tracer, monitoring = sys.gettrace(), getattr(sys, "monitoring", None)
+    traced = type(getattr(tracer, "__self__", None)).__module__.startswith("hypothesis.")
+    tools = range(6) if monitoring is not None else ()
+    events = {i: monitoring.get_events(i) for i in tools if monitoring.get_tool(i) == "scrutineer"}  # type: ignore[union-attr]
+    if traced:
         sys.settrace(None)
-    for i in tools:
-        monitoring.set_events(i, 0)
+    for i in events:
+        monitoring.set_events(i, 0)  # type: ignore[union-attr]
     try:
         yield
     finally:
-        if tracer is not None:
+        if traced:
             sys.settrace(tracer)
         for i, before in events.items():
-            monitoring.set_events(i, before)
+            monitoring.set_events(i, before)  # type: ignore[union-attr]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,50 +38,59 @@ def find_paths(tape: Tape, leaf: int, max_paths: int = MAX_PATHS) -> list[Path]:
     """All paths to a leaf in the order in which reverse mode takes them; above ``max_paths`` those that
     meet at a node are taken together.
     """
-    active = tape.active([leaf])
+    behind = _behind(tape, leaf)
     merged: set[int] = set()
-    ends = [k for k in dict.fromkeys(tape.outputs) if k in active and k in tape.steps]
-    while _count(tape, leaf, active, ends, merged) > max_paths:
-        candidates = [k for k in tape.steps if k in active and k not in merged and len(tape.consumers.get(k, ())) > 1]
+    ends = [k for k in dict.fromkeys(tape.outputs) if k in behind]
+    while _count(ways := _ways(behind, leaf, merged), ends, merged) > max_paths:
+        candidates = [k for k in behind if k not in merged and len(tape.consumers.get(k, ())) > 1]
         if not candidates:
             break
-        counts = {k: _count(tape, leaf, active, ends, merged | {k}) for k in candidates}
+        counts = {k: _count(_ways(behind, leaf, merged | {k}), ends, merged | {k}) for k in candidates}
         # As many terms as may be kept; where one merger is not enough, the one that saves most.
         few = [k for k in candidates if counts[k] <= max_paths]
         merged.add(max(few, key=counts.__getitem__) if few else min(candidates, key=lambda k: (counts[k], -k)))
     found = [Path((), leaf, o) for o, k in enumerate(tape.outputs) if k == leaf]
     for o, k in enumerate(tape.outputs):
-        if k in active and k in tape.steps and k not in merged:
-            found += [Path(nodes, leaf, o) for nodes in _walk(tape, k, leaf, active, merged)]
+        if k in behind and k not in merged:
+            found += [Path(nodes, leaf, o) for nodes in _walk(behind, k, leaf, merged, ways)]
     for k in sorted(merged, reverse=True):
-        found += [Path(nodes, leaf, None) for nodes in _walk(tape, k, leaf, active, merged)]
+        found += [Path(nodes, leaf, None) for nodes in _walk(behind, k, leaf, merged, ways)]
     return found
 
 
-def _count(tape: Tape, leaf: int, active: set[int], ends: Sequence[int], merged: set[int]) -> int:
+def _behind(tape: Tape, leaf: int) -> dict[int, list[int]]:
+    """For every node on a way to the leaf, what it was applied to, each once: parallel edges are one."""
+    active = tape.active([leaf])
+    return {
+        k: list(dict.fromkeys(j for i, j in enumerate(s.operands) if j in active and s.op.vjps[i] is not None))
+        for k, s in tape.steps.items()
+        if k in active
+    }
+
+
+def _ways(behind: Mapping[int, Sequence[int]], leaf: int, merged: set[int]) -> dict[int, int]:
+    """The number of ways from each node to the leaf that pass no merged node."""
     ways = {leaf: 1}
-    for k, step in tape.steps.items():
-        if k in active:
-            ways[k] = sum(
-                1 if j == leaf else 0 if j in merged else ways.get(j, 0) for j in _behind(tape, k, step, active)
-            )
+    for k, nodes in behind.items():
+        ways[k] = sum(0 if j in merged else ways[j] for j in nodes)
+    return ways
+
+
+def _count(ways: Mapping[int, int], ends: Sequence[int], merged: set[int]) -> int:
     return sum(ways[k] for k in {*ends, *merged})
 
 
-def _behind(tape: Tape, k: int, step: Any, active: set[int]) -> list[int]:
-    """What the node was applied to, each once: parallel edges are one."""
-    return list(dict.fromkeys(j for i, j in enumerate(step.operands) if j in active and step.op.vjps[i] is not None))
-
-
-def _walk(tape: Tape, start: int, leaf: int, active: set[int], merged: set[int]) -> list[tuple[int, ...]]:
+def _walk(
+    behind: Mapping[int, Sequence[int]], start: int, leaf: int, merged: set[int], ways: Mapping[int, int]
+) -> list[tuple[int, ...]]:
     found = []
     stack: list[tuple[int, ...]] = [(start,)]
     while stack:
         nodes = stack.pop()
-        for j in sorted(_behind(tape, nodes[-1], tape.steps[nodes[-1]], active)):
+        for j in sorted(behind[nodes[-1]]):
             if j == leaf:
                 found.append(nodes)
-            elif j not in merged:
+            elif j not in merged and ways[j]:  # what only leads to merged nodes is part of theirs
                 stack.append((*nodes, j))
     return found
 
@@ -91,8 +100,13 @@ def labelled(paths: Sequence[Path], tape: Tape, names: Names) -> list[Path]:
     if not paths:
         return []
     shortest = min(paths, key=lambda p: len(p.nodes))
-    order = sorted(paths, key=lambda p: (p is not shortest, [-k for k in p.nodes]))
-    order.sort(key=lambda p: (p is not shortest, -max((k for k in p.nodes if k not in shortest.nodes), default=0)))
+
+    def place(p: Path) -> tuple[Any, ...]:
+        """The later it leaves the shortest path, the earlier; then the shorter: the plain label is the simpler path's."""
+        off = max((k for k in p.nodes if k not in shortest.nodes), default=0)
+        return p is not shortest, -off, len(p.nodes), [-k for k in p.nodes]
+
+    order = sorted(paths, key=place)
     choices = [_labels(p, shortest, tape, names) for p in order]
     taken: dict[str, int] = {}
     labels = []

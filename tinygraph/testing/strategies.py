@@ -107,7 +107,11 @@ def _composite(op: str, function: Callable[[Any], Any]) -> Any:
 
 
 def _problems(plan: _Plan) -> SearchStrategy[Problem]:
-    found: SearchStrategy[Problem] = _composite(plan.op, lambda draw: _Example(draw, plan).problem())
+    def drawn(draw: Any) -> Problem:
+        with unwatched():
+            return _Example(draw, plan).problem()
+
+    found: SearchStrategy[Problem] = _composite(plan.op, drawn)
     return found
 
 
