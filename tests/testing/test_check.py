@@ -192,6 +192,110 @@ def test_abs_and_clip():
         assert wall.ok
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_ties_inside_a_graph_take_every_convention(seed):
+    """Units at exactly 0, bounds of both sides, an element that is the largest and the smallest at once."""
+    rng = np.random.default_rng(seed)
+    x = rng.integers(-1, 2, size=(5, 3)).astype(float)
+    w = rng.integers(-1, 2, size=(3, 4)).astype(float)
+
+    def layer(open_at_zero):
+        def backward(dy, x, w):
+            d = dy * ((x @ w) >= 0 if open_at_zero else (x @ w) > 0)
+            return d @ w.T, x.T @ d
+
+        return backward
+
+    for choice in (True, False):
+        assert check_backward(lambda x, w: tg.relu(x @ w), layer(choice), x, w, seed=seed).ok
+    assert not check_backward(lambda x, w: tg.relu(x @ w), lambda dy, x, w: (dy @ w.T, x.T @ dy), x, w, seed=seed).ok
+    for bound in (np.less, np.less_equal):
+        assert check_backward(lambda x: tg.clip(x, -1, 1), lambda dy, x, b=bound: dy * b(np.abs(x), 1), x, seed=seed).ok
+    both = check_backward(
+        lambda x: tg.max(x, axis=0) + tg.min(x, axis=0),
+        lambda dy, x: dy * ((np.arange(5)[:, None] == x.argmax(0)) * 1.0 + (np.arange(5)[:, None] == x.argmin(0))),
+        x,
+        seed=seed,
+    )
+    assert both.ok, both
+
+
+def test_every_group_of_ties_adds_up_by_itself():
+    """One column gets twice its gradient, the other nothing: their sum alone would be right."""
+    x, dy = np.ones((2, 2)), np.ones(2)
+    doubled = check_backward(lambda x: tg.max(x, axis=0), lambda dy, x: dy * (x == x.max(0)) * [1.0, 0.0], x, dy=dy)
+    assert doubled.verdict == "wrong"
+    assert "at a kink" in str(doubled)
+
+
+def test_longdouble_kernels():
+    x = np.linspace(-1, 1, 5).astype(np.longdouble)
+    assert check_backward(tg.relu, lambda dy, x: dy * (x > 0), x).ok
+    assert check_backward(tg.tanh, lambda dy, x: dy * (1 - np.tanh(x) ** 2), x).ok
+    assert not check_backward(tg.tanh, lambda dy, x: dy * (1 - np.tanh(x.astype(float)) ** 2), x + 0.1).ok
+
+
+# -- what is no rounding ------------------------------------------------------------------------------------
+
+
+def test_a_kernel_that_misreads_a_layout_is_wrong():
+    def doubles(dy, x):
+        return dy * x * (2 if 0 in dy.strides else 1)
+
+    dy = np.broadcast_to(np.array([[1.0, 2.0, -1.0]]), (2, 3))
+    report = check_backward(lambda x: x * x / 2, doubles, np.ones((2, 3)), dy=dy)
+    assert report.verdict == "wrong"
+    assert "right on contiguous copies of the same values" in str(report)
+
+
+def test_a_kernel_that_is_wrong_at_one_number_is_wrong():
+    report = check_backward(tg.sin, lambda dy, x: dy * np.cos(x) * (1 + (x == 100)), np.array([100.0, 1.0]))
+    assert report.verdict == "wrong"
+    assert "the error is the same in longdouble: it is no rounding" in str(report)
+
+
+def test_a_wrong_formula_is_wrong_also_where_something_underflows():
+    def softmax(dy, z):
+        p = np.exp(z - z.max(axis=1, keepdims=True))
+        p /= p.sum(axis=1, keepdims=True)
+        return 2 * p * (dy - (dy * p).sum(axis=1, keepdims=True))
+
+    assert check_backward(lambda z: tg.softmax(z, axis=1), softmax, np.array([[-800.0, 0.0, 1.0]])).verdict == "wrong"
+
+
+def test_the_lowest_precision_of_all_inputs_counts():
+    x, w = np.random.default_rng(0).normal(size=(2, 4))
+    w = w.astype(np.float32)
+    reference = check_backward(lambda x, w: x * tg.tanh(w), lambda dy, x, w: dy * np.tanh(w), x, w, wrt=["x"])
+    assert reference.ok
+    cast = check_backward(
+        lambda x: tg.sin(tg.astype(x, np.float32)), lambda dy, x: (dy * np.cos(x.astype(np.float32))).astype(float), x
+    )
+    assert cast.ok
+
+
+def test_nan_and_inf_are_compared_both_ways():
+    x = np.array([np.nan, 1.0, 2.0])
+    for wrong in (lambda dy, x: dy * np.nan, lambda dy, x: 3 * dy * x, lambda dy, x: (2 * dy * x).astype(np.float32)):
+        assert not check_backward(lambda x: x * x, wrong, x, dy=np.ones(3)).ok
+    assert check_backward(lambda x: x * x, lambda dy, x: 2 * dy * x, x, dy=np.ones(3)).ok
+
+
+def test_what_a_forward_does_wrong_is_a_fault():
+    def writing(x):
+        x[0] = 0
+        return 2 * x
+
+    for forward, text in [
+        (lambda x: 1 / 0, "the forward raises ZeroDivisionError"),
+        (writing, "the forward writes into its arguments"),
+        (lambda x: x.astype(complex), "the forward returns complex128"),
+    ]:
+        report = check_backward(double, lambda dy, x: 2 * dy, np.ones(3), forward=forward)
+        assert report.verdict == "structure"
+        assert text in str(report)
+
+
 # -- structure ---------------------------------------------------------------------------------------------
 
 
@@ -292,7 +396,7 @@ def test_a_forward_is_compared_first():
     assert [e.ok for e in wrong.entries] == [False, True, True, True]
     assert str(wrong).startswith("y is WRONG")
     shape = check_backward(batch_norm.reference, batch_norm.classic, *arrays, dy=dy, forward=lambda x, g, b: x[0])
-    assert "the forward returns shape (3,) for y" in str(shape)
+    assert "the forward returns float64 of shape (3,) for y where float64 of shape (6, 3) is due" in str(shape)
 
 
 def test_extras_and_what_a_forward_kept():
@@ -368,10 +472,13 @@ def test_a_blind_reference_says_so():
     assert "cannot judge" in str(report)
 
 
-def test_where_the_reference_is_not_finite_there_is_nothing_to_compare():
-    report = check_backward(tg.log, lambda dy, x: dy / x, np.array([0.0, 1.0]))
+def test_only_what_is_finite_is_compared():
+    x = np.array([0.0, 1.0, 2.0])
+    assert check_backward(tg.log, lambda dy, x: dy / np.where(x == 0, 1, x), x).ok
+    assert not check_backward(tg.log, lambda dy, x: 77 * dy, x).ok
+    report = check_backward(lambda x: tg.log(-x * x), lambda dy, x: 77 * dy, x + 1)
     assert report.ok
-    assert str(report) == "skipped: the reference itself is not finite here"
+    assert str(report) == "skipped: the reference itself is nowhere finite here"
 
 
 def test_nan_comes_out_where_it_is_due():
@@ -387,7 +494,15 @@ def test_nan_comes_out_where_it_is_due():
     [
         (lambda: check_backward(scaled, double, np.ones(3)), "look swapped"),
         (lambda: check_backward(double, scaled, np.ones(3), dy=np.ones(2)), "give dy in that shape"),
-        (lambda: check_backward(double, scaled, np.ones(3), kinks="soft"), "write 'hull' or 'exact'"),
+        (lambda: check_backward(double, scaled, np.ones(3), kinks="soft"), "kinks is 'hull' or 'exact'"),
+        (lambda: check_backward(double, scaled, np.ones(3), slack=0), "slack is a positive number"),
+        (lambda: check_backward(double, scaled, np.ones(3), samples=1.5), "samples is a whole number"),
+        (lambda: check_backward(double, scaled, np.ones(3), seed=-1), "seed is a whole number"),
+        (lambda: check_backward(double, scaled, np.ones(3), tolerance=1e-6), "tolerance is a pair"),
+        (lambda: check_backward(double, scaled, np.ones(3), tolerance=(-1, 0)), "tolerance is a pair"),
+        (lambda: check_backward(double, scaled, np.ones(3), forward=3), "forward is a function"),
+        (lambda: check_backward(double, scaled, np.ones(3), extras=3), "extras is a function"),
+        (lambda: check_backward(lambda x: 3, scaled, np.ones(3)), "returned 3 where a Tensor is due"),
         (lambda: check_backward(double, scaled, np.ones(3, int)), "no argument is floating"),
         (lambda: check_backward(double, None, np.ones(3)), "the backward is a function"),
         (lambda: check_backward(double, scaled, np.ones(3), wrt="z"), "no floating argument of the reference"),
@@ -423,7 +538,7 @@ def test_assert_backward_raises_with_the_whole_message():
 
 
 def test_the_doctor_is_asked_once_and_only_if_someone_reads(monkeypatch):
-    from tinygraph.testing import check as module
+    from tinygraph.testing import compare as module
 
     asked = []
     real = module.diagnose_problem

@@ -10,8 +10,8 @@ from support import gradient_checks
 from support.backwards import batch_norm, others
 
 import tinygraph as tg
-from tinygraph.errors import ArgumentError, ShapeError
-from tinygraph.testing import assert_backward, backward_test, check_backward, diagnose
+from tinygraph.errors import ArgumentError, NotAlgebraic, ShapeError
+from tinygraph.testing import assert_backward, backward_test, check_backward, diagnose, prove
 from tinygraph.testing.mutants import OPERATORS
 from tinygraph.testing.power import power
 
@@ -472,10 +472,20 @@ def test_a_trace_of_its_own_at_each_call():
     assert calls == [(3,), (9,)]
 
 
-def test_an_upstream_gradient_of_another_shape_is_an_error():
-    (mutant, *_) = mutants(tg.tanh, x="N C")
-    with pytest.raises(ShapeError, match=r"dy of shape \(\).*\(4, 3\)"):
-        mutant(1.0, np.zeros((4, 3)))
+@pytest.mark.parametrize("reference", [tg.tanh, unit, batch_norm.reference])
+@pytest.mark.parametrize("dy", [1.0, np.ones(3), np.ones((3, 4)), (np.ones((4, 3)),) * 2])
+def test_an_upstream_gradient_of_another_shape_is_an_error(reference, dy):
+    shapes = BN if reference is batch_norm.reference else {"x": "N C"}
+    (mutant, *_) = mutants(reference, max_mutants=2, **shapes)
+    with pytest.raises(ShapeError, match=r"^backward\(dy of shape .*the output has shape \(4, 3\); give dy in that"):
+        mutant(dy, *arrays_for(shapes, N=4, C=3))
+
+
+def test_a_proof_is_no_check_to_measure():
+    with pytest.raises(NotAlgebraic, match=r"power: the check cannot judge: prove\(…, Right\).*compute in float64"):
+        power(lambda b: prove(batch_norm.reference, b, **BN), batch_norm.reference, **BN)
+    with pytest.raises(NotAlgebraic, match="tanh has no exact counterpart"):
+        power(lambda b: prove(tg.tanh, b, x="N"), tg.tanh, x="N")
 
 
 # -- null directions -----------------------------------------------------------------------------------
@@ -570,6 +580,11 @@ def test_a_report_is_frozen():
         (lambda: power(accepts, None, x="N"), "reference is a function"),
         (lambda: power(unit, accepts, x="N"), "look swapped"),
         (lambda: power(accepts, unit), "no shape for x"),
+        (
+            lambda: power(lambda: None, unit, x="N C"),
+            r"power\(<lambda>\(\), …\): the check is called with one argument",
+        ),
+        (lambda: power(lambda a, b: None, unit, x="N C"), "the check is called with one argument"),
         (lambda: power(accepts, unit, x="N C", z="N"), "no argument 'z'"),
         (lambda: power(accepts, unit, x="N C", dtype=int), "give a float dtype"),
         (lambda: power(accepts, unit, x="N C", max_mutants=0), "give 1 at least"),

@@ -3,6 +3,7 @@
 import itertools
 import re
 import time
+import warnings
 
 import numpy as np
 import pytest
@@ -412,7 +413,22 @@ def fermat(dy, x):
 def test_what_holds_in_this_field_only_is_not_equal(backward):
     proof = prove(squares, backward, x="N")
     assert proof.verdict == "undecided"
-    assert "dx is equal in the field, and grossly wrong in float64" in str(proof)
+    assert "dx is equal in the field, and wrong in float64 (dx: " in str(proof)
+    assert "does the backward look at the dtype" in str(proof)
+
+
+@pytest.mark.parametrize("factor", [1.0001, 1.001, 0.5])
+def test_a_small_difference_between_the_dtypes_is_not_equal(factor):
+    right = batch_norm.RIGHT["classic"]
+
+    def backward(dy, *arrays):
+        dx, dgamma, dbeta = right(dy, *arrays)
+        return dx if dx.dtype == object else dx * factor, dgamma, dbeta
+
+    proof = prove(batch_norm.reference, backward, **BN)
+    assert proof.verdict == "undecided"
+    assert wrong_leaves(proof) == {"x"}
+    assert f"wrong in float64 (dx: all terms multiplied by {factor if factor != 0.5 else '1/2'}" in str(proof)
 
 
 def test_a_degree_near_the_size_of_the_field_proves_nothing():
@@ -443,6 +459,19 @@ def test_a_constant_not_quite_right():
         assert prove(squares, lambda dy, x, f=factor: f * dy * x, x="N").verdict == "different"
     with pytest.raises(NotAlgebraic, match=r"2\.000000001 looks irrational"):
         prove(squares, lambda dy, x: 2.000000001 * dy * x, x="N")
+
+
+def test_constants_in_float32():
+    eps, share = np.float32(1e-5), np.float32(1 / 7)
+
+    def reference(x):
+        return x * x * (0.1 / 7) + 1e-5 * x
+
+    assert prove(reference, lambda dy, x: np.float32(0.2) * share * dy * x + eps * dy, x="N")
+    assert prove(reference, lambda dy, x: np.float32(0.3) * share * dy * x + eps * dy, x="N").verdict == "different"
+    assert prove(reference, lambda dy, x: np.float32(0.2) * share * dy * x + 2 * eps * dy, x="N").verdict == "different"
+    with pytest.raises(NotAlgebraic, match=r"3\.14159274\d+ looks irrational"):
+        prove(reference, lambda dy, x: np.float32(np.pi) * dy * x, x="N")
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -497,6 +526,14 @@ def test_too_many_roots_are_an_error():
         NotAlgebraic, match=r"prove\(reference, …\) at x\[\d\]: some radicand was no square in 1024 draws; have fewer"
     ):
         prove(reference, lambda dy, x: dy * x, x="2")
+
+
+def test_warnings_of_a_backward_are_no_verdict():
+    def backward(dy, x):
+        warnings.warn("slow", stacklevel=1)
+        return 2 * dy * x
+
+    assert prove(squares, backward, x="N")
 
 
 def test_a_root_of_a_constant():
@@ -625,6 +662,35 @@ REFERENCES = {
 }
 
 
+LABELS = {
+    "an index": (lambda x, t: tg.sum(x[np.arange(3), t]), lambda dy, x, t: dy, "index arrays are integer"),
+    "classes": (lambda x, t: tg.cross_entropy(x, t), lambda dy, x, t: dy, "or integer classes"),
+    "the backward alone": (
+        lambda x, t: tg.sum(x * t[:, None]), lambda dy, x, t: x[np.arange(3), t], r"test_prove\.py:\d+: arrays used as ind",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LABELS)
+def test_integer_arguments_are_refused(name):
+    reference, backward, says = LABELS[name]
+    with pytest.raises(
+        NotAlgebraic, match=rf"{says}.*never integers: labels, indices and masks belong into the functions"
+    ):
+        prove(reference, backward, x="3 C", t="3")
+
+
+def test_labels_held_fixed():
+    t = np.array([2, 0, 1])
+
+    def backward(dy, x):
+        dx = np.zeros_like(x)
+        dx[np.arange(3), t] = dy
+        return dx
+
+    assert prove(lambda x: tg.sum(x[np.arange(3), t]), backward, x="3 3")
+
+
 @pytest.mark.parametrize("name", REFERENCES)
 def test_a_reference_that_is_not_algebraic(name):
     reference, says = REFERENCES[name]
@@ -659,6 +725,7 @@ def test_dims():
     assert fixed.bound < 1e-90  # six trials at one shape
     wide = prove(squares, lambda dy, x: 2 * dy * x, dims={"N": (2, 10**6)}, x="N")
     assert max(s["x"][0] for s in wide.shapes) <= 8
+    assert {s["x"] for s in prove(squares, lambda dy, x: 2 * dy * x, dims={"N": np.int64(4)}, x="N").shapes} == {(4,)}
     one = prove(squares, lambda dy, x: 2 * dy * x, trials=1, x="N C")
     assert len(one.shapes) == one.trials == 1
 
@@ -668,6 +735,13 @@ def test_dims():
     [
         ({"dims": {"M": 3}}, "no shape has a letter 'M'; it takes N"),
         ({"dims": {"N": []}}, "no size is left"),
+        ({"dims": {"N": (8, 1)}}, "no size is left"),
+        ({"dims": {"N": (0, 1)}}, "nothing to compare in an empty array"),
+        ({"dims": {"N": [-3]}}, "sizes are 1 at least"),
+        ({"dims": {"N": "8"}}, "sizes are integers"),
+        ({"dims": {"N": 2.5}}, "sizes are integers"),
+        ({"dims": {"N": [True]}}, "sizes are integers"),
+        ({"x": "N 0"}, "nothing to compare in an empty array"),
         ({"trials": 0}, "give 1 at least"),
         ({"trials": 2.5}, "give 1 at least"),
         ({"field": 2**61}, "3 mod 4"),

@@ -64,6 +64,22 @@ class Each:
         return self._rule(position)
 
 
+class _OwnSignature:
+    """What ``inspect.signature`` says of a primitive; of the class itself it says what it would."""
+
+    def __get__(self, op: Any, owner: Any) -> inspect.Signature:
+        if op is None:
+            raise AttributeError("__signature__")
+        if op.signature is not None:
+            return inspect.signature(op.signature)
+        _, *taken = inspect.signature(op.kernel).parameters.values()
+        if op.arity is None:
+            return inspect.Signature(taken)
+        # Operands alone are given by position.
+        names = [p.name for p in taken] if len(taken) == op.arity else ["x", "y", "z"][: op.arity]
+        return inspect.Signature([inspect.Parameter(n, inspect.Parameter.POSITIONAL_ONLY) for n in names])
+
+
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Primitive:
     """Everything the library knows about one operation.
@@ -91,6 +107,7 @@ class Primitive:
     pullback: Callable[..., tuple[Any, ...]] | None = None
     arity: int | None = field(init=False)
     rules_for_all: bool = field(init=False)
+    __signature__ = _OwnSignature()
 
     def __post_init__(self) -> None:
         variadic = self.pullback is not None or isinstance(self.vjps, Each)
@@ -209,8 +226,7 @@ def public(op: Primitive) -> Callable[..., Tensor]:
     function.__name__ = function.__qualname__ = op.name
     function.__module__ = "tinygraph"
     function.__doc__ = op.doc
-    if op.signature is not None:
-        function.__signature__ = inspect.signature(op.signature)  # type: ignore[attr-defined]
+    function.__signature__ = inspect.signature(op)  # type: ignore[attr-defined]
     return function
 
 

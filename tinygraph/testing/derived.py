@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.array import is_weak
 from ..core.graph import Graph, argument_names, flatten, trace
 from ..core.tensor import Tensor, describe
 from ..errors import ArgumentError, ShapeError
@@ -33,12 +34,22 @@ class Derived:
             return (*outputs, *(cotangents[i] for i in wrt))
 
         both.argument_names = lambda n: [*argument_names(reference, n - 1), "dy"]  # type: ignore[attr-defined]
-        with np.errstate(all="ignore"):
+        events: list[str] = []
+        with np.errstate(all="ignore", over="call", under="call", call=lambda kind, flag: events.append(kind)):
             self.graph = trace(both, *arrays, dy)
+        self.out_of_range = bool(events)
         self.count = count
         self.inputs = [*arrays, *(dy if isinstance(dy, (tuple, list)) else [dy])]
         self.forward = Graph(self.graph.outputs[:count], self.graph.inputs)
         self.wrt = [self.graph.inputs[i] for i in wrt]
+
+    @property
+    def floats(self) -> list[Array]:
+        """An array of every float dtype that is computed with, inputs and intermediate results included."""
+        dtypes = {
+            t.dtype for t in (*self.graph.inputs, *self.graph.nodes) if t.dtype.kind == "f" and not is_weak(t._data)
+        }
+        return [np.empty(0, d) for d in dtypes]
 
     @property
     def native(self) -> list[Array]:

@@ -21,6 +21,7 @@ MERSENNE = 2**61 - 1
 LARGEST = 2**40  # numerator · denominator of a constant that is called rational
 _DIGITS = 8
 _ULPS = 4
+_SINGLE_DIGITS, _SINGLE_LARGEST = 6, 2**14  # the same for a constant that was written as a float32
 _BASES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37)
 
 
@@ -31,25 +32,38 @@ def as_fraction(number: float) -> Fraction:
     """The fraction that a float was written as.
 
     A float of at most 8 decimal digits is that decimal; any other is the simplest fraction within 4
-    units in the last place, as in ``1.0 / N``.
+    units in the last place, as in ``1.0 / N``. Failing that, the same is tried for what is a float32 too,
+    with 6 digits: object arrays turn ``np.float32(1e-5)`` into a Python float.
 
-    Raises: NotAlgebraic if that has numerator · denominator above 2^40: an irrational number.
+    Raises: NotAlgebraic if the fraction has numerator · denominator above 2^40: an irrational number.
 
-    >>> as_fraction(1e-5), as_fraction(1 / 7)
-    (Fraction(1, 100000), Fraction(1, 7))
+    >>> as_fraction(1e-5), as_fraction(1 / 7), as_fraction(np.float32(1e-5))
+    (Fraction(1, 100000), Fraction(1, 7), Fraction(1, 100000))
     """
+    number = float(number)
     if not math.isfinite(number):
         raise NotAlgebraic(f"the constant {number!r} is no number of a field; leave it out, or check in float64")
-    short = f"{number:.{_DIGITS - 1}e}"
-    if float(short) == number:
-        return Fraction(short)
-    exact, reach = Fraction(number), _ULPS * Fraction(math.ulp(number))
-    found = _simplest(abs(exact) - reach, abs(exact) + reach)
-    if found.numerator * found.denominator > LARGEST:
+    found = _written(number, float, math.ulp(number), _DIGITS, LARGEST)
+    if found is None and 2.0**-126 <= abs(number) < 2.0**128 and float(np.float32(number)) == number:
+        spacing = abs(float(np.spacing(np.float32(number))))
+        found = _written(number, np.float32, spacing, _SINGLE_DIGITS, _SINGLE_LARGEST)
+    if found is None:
         raise NotAlgebraic(
             f"the constant {number!r} looks irrational, and a field holds fractions; make it an argument of both "
             "functions, or write a decimal of at most 8 digits"
         )
+    return found
+
+
+def _written(number: float, kind: Any, ulp: float, digits: int, largest: int) -> Fraction | None:
+    """The short decimal, or the simple fraction, that a number of this type was made of."""
+    short = f"{number:.{digits - 1}e}"
+    if float(kind(short)) == number:
+        return Fraction(short)
+    exact, reach = abs(Fraction(number)), _ULPS * Fraction(ulp)
+    found = _simplest(exact - reach, exact + reach)
+    if found.numerator * found.denominator > largest:
+        return None
     return found if number > 0 else -found
 
 
@@ -82,7 +96,7 @@ class Field:
     Raises: ArgumentError unless p is a prime, 3 mod 4.
     """
 
-    __slots__ = ("_inverses", "_numbers", "_roots", "inputs", "p", "radicals", "undefined")
+    __slots__ = ("_inverses", "_numbers", "_roots", "inputs", "p", "radicals", "single", "undefined")
 
     def __init__(self, p: int = MERSENNE) -> None:
         if not isinstance(p, int) or p % 4 != 3 or not is_prime(p):
@@ -91,6 +105,7 @@ class Field:
             )
         self.p = p
         self._numbers: dict[Any, Element] = {}
+        self.single = False  # whether a constant was a float32
         self.undefined = Undefined(self, 0)
         self.restart(0)
 
@@ -117,6 +132,7 @@ class Field:
             fraction = Fraction(int(x))
         elif isinstance(x, (float, np.floating)):
             fraction = as_fraction(float(x))
+            self.single = self.single or not math.isclose(fraction, x, rel_tol=1e-14)
         elif isinstance(x, numbers.Rational):
             fraction = Fraction(x)
         elif isinstance(x, (complex, np.complexfloating)):

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.convert import operand
 from ..core.graph import Graph, argument_names, flatten, trace
 from ..errors import ArgumentError
 from ..ops.reduction import sum as sum_
@@ -40,9 +41,11 @@ def check_grad(
 
     ``"auto"`` takes the first of them that applies. From order 2 on the gradient is also evaluated afresh
     nearby, which shows a rule that froze its inputs. Finite differences in working precision are never used
-    for the comparison itself.
+    for the comparison itself. What ``fn`` detaches is a constant for the derived gradient and not for an
+    oracle: where that matters, the verdict is ``wrong``.
 
-    Returns a Report. Raises: ArgumentError for an unknown oracle or an order below 1.
+    Arguments are of any float dtype, or integer, and then held fixed. Returns a Report. Raises: ArgumentError for
+    an unknown oracle, an order below 1, or arrays at which the function or a gradient is not finite.
     Source: Squire and Trapp (1998) for the complex step.
 
     >>> import numpy as np, tinygraph as tg
@@ -52,22 +55,23 @@ def check_grad(
     """
     if oracle not in ORACLES:
         raise ArgumentError(f"check_grad(oracle={oracle!r}): unknown; write one of {', '.join(ORACLES)}")
-    if not isinstance(order, int) or order < 1:
+    if isinstance(order, bool) or not isinstance(order, int) or order < 1:
         raise ArgumentError(f"check_grad(order={order!r}): the order of a gradient is 1, 2, …; give one of these")
     given = plain(arrays)
     names = argument_names(fn, len(given))
     wrt = [names.index(n) for n in choose_wrt("check_grad", names, given, None)]
     rng = np.random.default_rng([seed, 0x6AD])
-    phi = _weighted(fn, given, rng)
     problem = Problem(specs=dict(zip(names, given, strict=True)))
     entries: list[Entry] = []
-    for k in range(1, order + 1):
-        entries += _compare(phi, given, names, wrt, oracle, slack, rng, k)
-        if k > 1 or order > 1:
-            entries += _fresh(phi, given, names, wrt, rng, k)
-        if not all(e.ok for e in entries):
-            break
-        phi = _directional(phi, given, wrt, rng)
+    with np.errstate(all="ignore"):
+        phi = before = _weighted(fn, given, rng)
+        for k in range(1, order + 1):
+            entries += _compare(phi, given, names, wrt, oracle, slack, rng, k)
+            if k > 1:
+                entries += _fresh(before, given, names, wrt, rng, k)
+            if not all(e.ok for e in entries):
+                break
+            before, phi = phi, _directional(phi, given, wrt, rng)
     return Report(entries=entries, problem=problem, verdict="wrong", limit=slack, words=("derived", "oracle"))
 
 
@@ -113,13 +117,15 @@ def _compare(
     chosen = _oracle(oracle, graph, arrays)
     if chosen == "taylor":
         return [_taylor(phi, arrays, names, wrt, derived, rng, order)]
-    found = truth(derived, unit(derived.native), seed=0)
+    # Steps on the way may be narrower than what comes out.
+    u = unit([*derived.native, *(t._data for t in derived.graph.nodes)])
+    found = truth(derived, u, seed=0)
     entries = []
     for k, i in enumerate(wrt, start=1):
         places = _places(arrays[i].shape, rng)
-        expected = np.array([_slope(chosen, graph, arrays, i, p) for p in places])
-        got = np.array([derived.native[k][p] for p in places], np.float64)
-        scale = np.array([found.sigma[k][p] + found.u * double(found.mass[k])[p] for p in places], np.float64)
+        expected = np.array([_slope(chosen, graph, arrays, i, p) for p in places], np.longdouble)
+        got = np.array([derived.native[k][p] for p in places], np.longdouble)
+        scale = np.array([found.sigma[k][p] + found.u * double(found.mass[k])[p] for p in places], np.longdouble)
         ratio = np.abs(got - expected) / (scale + np.finfo(np.float64).tiny)
         worst = int(np.argmax(ratio)) if ratio.size else -1
         if worst >= 0:
@@ -154,11 +160,12 @@ def _places(shape: tuple[int, ...], rng: Any) -> list[tuple[int, ...]]:
     return [tuple(int(n) for n in np.unravel_index(k, shape)) for k in flat]
 
 
-def _slope(oracle: str, graph: Graph, arrays: Sequence[Array], argument: int, place: tuple[int, ...]) -> float:
+def _slope(oracle: str, graph: Graph, arrays: Sequence[Array], argument: int, place: tuple[int, ...]) -> np.longdouble:
     directions = [np.zeros(a.shape) for a in arrays]
     directions[argument][place] = 1.0
     derive = complex_step if oracle == "complex" else central_differences
-    return float(np.asarray(derive(graph, arrays, directions)[0]))
+    found = np.asarray(derive(graph, arrays, directions)[0])
+    return np.longdouble(str(found.item()) if found.dtype == object else found[()])  # no decimal by way of a float64
 
 
 def _taylor(
@@ -172,13 +179,14 @@ def _taylor(
 ) -> Entry:
     """The rate at which the remainder vanishes along a random direction."""
     directions = {i: rng.normal(size=arrays[i].shape) for i in wrt}
-    slope = sum(
-        float(np.sum(np.asarray(g, np.float64) * directions[i])) for g, i in zip(derived.native[1:], wrt, strict=True)
-    )
+    # In float64 throughout: the rounding of a float32 gradient would be a remainder of the first order.
+    wide = [a.astype(np.float64) if a.dtype.kind == "f" else a for a in derived.inputs]
+    gradients = derived.graph.run(np, *wide)[1:]
+    slope = sum(float(np.sum(np.asarray(g) * directions[i])) for g, i in zip(gradients, wrt, strict=True))
 
     def along(t: float) -> float:
-        moved = [a + t * directions[i] if i in directions else a for i, a in enumerate(arrays)]
-        return float(np.asarray(phi(*moved)._data))
+        moved = [a + t * directions[i] if i in directions else a for i, a in enumerate(wide[:-1])]
+        return float(plain([phi(*map(operand, moved))])[0])
 
     rate = taylor_rate(along, slope)
     leaf = ", ".join(names[i] for i in wrt) + (f" (order {order})" if order > 1 else "")
@@ -193,20 +201,30 @@ def _fresh(
 
     A traced gradient would keep what a rule froze; a fresh one shows it.
     """
-    directions = [rng.normal(size=a.shape) if i in wrt else np.zeros(a.shape) for i, a in enumerate(arrays)]
-    if any(a.dtype.kind != "f" for a in arrays):
-        return []
-    gradient = _gradient(phi, wrt)
-    scale = max([1.0, *(float(np.abs(a).max(initial=0)) for a in arrays)])
-    fresh = richardson(lambda *p: [t.numpy() for t in gradient(*p)], arrays, [v / scale for v in directions])
-    pushed = _pushed(gradient, arrays, directions, rng)
+    # Not in a narrower type: its rounding would be as large as what is looked for.
+    floats = [arrays[i].astype(np.result_type(arrays[i], np.float64)) for i in wrt]
+    # A small number moves by a share of itself: zero may be the end of what the function is defined on.
+    sizes = [np.minimum(np.abs(a), 1.0) for a in floats]
+    directions = [rng.normal(size=a.shape) * np.where(s > 0, s, 1.0) for a, s in zip(floats, sizes, strict=True)]
+
+    def gradient(*moved: Any) -> Any:
+        at = dict(zip(wrt, moved, strict=True))
+        return _gradient(phi, wrt)(*(at.get(i, a) for i, a in enumerate(arrays)))
+
+    scale = max([1.0, *(float(np.abs(a).max(initial=0)) for a in floats)])
+    fresh = richardson(lambda *p: [t.numpy() for t in gradient(*p)], floats, [v / scale for v in directions])
+    pushed = _pushed(gradient, floats, directions, rng)
     moved = sum(float(np.sum(np.asarray(f, np.float64) * u)) for f, u in zip(fresh, pushed[1], strict=True)) * scale
     mass = (
         sum(float(np.sum(np.abs(np.asarray(f, np.float64) * u))) for f, u in zip(fresh, pushed[1], strict=True)) * scale
     )
+    if not np.isfinite(moved):
+        return []  # beyond what the function is defined on: nothing can be said
     error = abs(pushed[0] - moved) / (mass + abs(pushed[0]) + 1e-300)
-    ok = error <= FRESH or abs(pushed[0] - moved) < 1e-12
-    leaf = f"{', '.join(names[i] for i in wrt)} (order {order + 1}, evaluated afresh)"
+    # A function that rounds to a narrower type on the way is a step function to differences.
+    steps = 1e4 * unit(t._data for t in trace(gradient, *floats).nodes)
+    ok = error <= max(FRESH, steps) or abs(pushed[0] - moved) < 1e-12
+    leaf = f"{', '.join(names[i] for i in wrt)} (order {order}, evaluated afresh)"
     return [] if ok else [Entry(leaf, False, float("inf"), (), pushed[0], moved, mass, 0.0)]
 
 

@@ -32,6 +32,26 @@ def check_order(op: str, reference: Callable[..., Any], backward: Callable[..., 
         )
 
 
+def check_call(
+    op: str, reference: Callable[..., Any], backward: Callable[..., Any], names: Sequence[str],
+    extras: Any = None, saved: Any = None,
+) -> None:  # fmt: skip
+    """Whether ``backward(dy, *arrays)`` can be meant so: the number of its arguments, and the order of their names."""
+    check_order(op, reference, backward, len(names))
+    kernel = Kernel(backward, names, (), extras, saved)
+    first = ["dy"] if saved is None else ["dy", "saved"]
+    due = first + ([] if kernel.alone else list(names))
+    takes, required = parameters(backward)
+    written = f"write def {_name(backward)}({', '.join(due)})"
+    if _signature(backward) is not None and not _takes(backward, len(due), extras is not None):
+        if len(required) == len(names) - 1:
+            written = f"these look swapped: the reference stands in {op}(reference, …), the backward below it"
+        raise ArgumentError(f"{op}: {_name(backward)} takes {', '.join(takes) or 'nothing'}, not {len(due)}; {written}")
+    here = takes[: len(due)]
+    if not kernel.alone and set(names) <= set(here) and here[len(first) :] != list(names):
+        raise ArgumentError(f"{op}: {_name(backward)} takes {', '.join(here)}, in another order; {written}")
+
+
 def parse_or_swapped(op: str, reference: Any, backward: Any, shapes: Mapping[str, Any], specs: Any) -> Shapes:
     """The shapes of the reference's arguments; if they fit the other function only, the two were swapped."""
     count = len({**shapes, **(specs or {})})
@@ -123,7 +143,7 @@ class Kernel:
     ) -> None:
         self.backward, self.names, self.wrt = backward, list(names), list(wrt)
         self.extras, self.saved = extras, saved
-        self.alone = saved is not None and _takes(backward, 2) and not _takes(backward, 2 + len(self.names))
+        self.alone = saved is not None and self._takes(2) and not self._takes(2 + len(self.names))
 
     def __call__(self, dy: Any, arrays: Sequence[Any]) -> list[Any]:
         """Its gradients, one per name in ``wrt``."""
@@ -133,6 +153,9 @@ class Kernel:
         kept = self.saved(*arrays) if callable(self.saved) else self.saved
         return results(self.backward(dy, kept, *(() if self.alone else arrays), **more), self.wrt)
 
+    def _takes(self, count: int) -> bool:
+        return _takes(self.backward, count, more=self.extras is not None)
+
     def given(self, arrays: Sequence[Any]) -> dict[str, Any]:
         """The extras for these inputs."""
         if self.extras is None:
@@ -140,12 +163,21 @@ class Kernel:
         return dict(self.extras(**dict(zip(self.names, arrays, strict=True))) if callable(self.extras) else self.extras)
 
 
-def _takes(fn: Callable[..., Any], count: int) -> bool:
+def _takes(fn: Callable[..., Any], count: int, more: bool) -> bool:
+    """Whether so many positional arguments can be given, with ``more`` to come by name."""
+    signature = _signature(fn)
     try:
-        inspect.signature(fn).bind(*[None] * count)
-    except (TypeError, ValueError):
+        bind = None if signature is None else signature.bind_partial if more else signature.bind
+        return bind is not None and bind(*[None] * count) is not None
+    except TypeError:
         return False
-    return True
+
+
+def _signature(fn: Callable[..., Any]) -> inspect.Signature | None:
+    try:
+        return inspect.signature(fn)
+    except (TypeError, ValueError):
+        return None
 
 
 # -- one observed call -------------------------------------------------------------------------------
@@ -171,29 +203,47 @@ class Observed:
 
 
 def observe(kernel: Kernel, dy: Any, arrays: Sequence[Any], *, nondeterministic: bool = False) -> Observed:
-    """Call a kernel twice and watch it: what it raises, writes to, shares memory with, or draws."""
+    """Call a kernel twice and watch it: what it raises, writes to, shares memory with, keeps, or draws."""
     owners = {f"argument {n}" if n != "dy" else n: _owner(a) for n, a in _named(kernel.names, dy, arrays)}
     before = {name: owner.tobytes("A") for name, owner in owners.items()}
     faults: list[Fault] = []
     first, events = _call(kernel, dy, arrays, faults)
     if faults and "read-only" in faults[0].text:
         return _on_copies(kernel, dy, arrays)
+    kept = _copies(first)
     faults += _written(owners, before)
-    if first is None:
+    if first is None or kept is None:
         return Observed(None, faults, events, [])
-    faults += _shared(kernel, first, dy, arrays)
-    kept = [np.array(g) for g in first]
+    faults += _shared(kernel, first, dy, arrays, faults)
+    quiet = not any(f.kind == "mutates" for f in faults)  # else what differs later is the same fault again
     second, _ = _call(kernel, dy, arrays, faults)
-    _written(owners, before)
+    again = _copies(second)
+    faults += _kept(kernel, first, kept, second) if quiet else []
+    faults += [f for f in _written(owners, before, " when called again: it keeps a reference") if quiet]
     spread: list[Any] = [0.0] * len(kept)
-    if second is not None:
-        for k, (a, b) in enumerate(zip(kept, second, strict=True)):
-            same = a.shape == b.shape and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
-            if not same and nondeterministic and a.shape == b.shape:
-                spread[k] = np.abs(np.subtract(a, b, dtype=np.float64))
-            elif not same and not any(f.kind == "mutates" for f in faults):
-                faults.append(Fault("nondeterministic", kernel.wrt[k], "differs when called again on the same arrays"))
+    for k, (a, b) in enumerate(zip(kept, again or (), strict=False)):
+        same = a.shape == b.shape and np.array_equal(a, b, equal_nan=a.dtype.kind in "fc")
+        if not same and nondeterministic and a.shape == b.shape:
+            spread[k] = np.abs(np.subtract(a, b, dtype=np.float64))
+        elif not same and not any(f.kind == "mutates" for f in faults):
+            faults.append(Fault("nondeterministic", kernel.wrt[k], "differs when called again on the same arrays"))
     return Observed(kept, faults, events, spread)
+
+
+def _copies(found: Sequence[Array] | None) -> list[Array] | None:
+    """Copies of results, made before the arguments are restored: a result may lie in one of them."""
+    return None if found is None else [np.array(g) for g in found]
+
+
+def _kept(kernel: Kernel, first: Sequence[Array], kept: Sequence[Array], second: Sequence[Array] | None) -> list[Fault]:
+    """What a second call did to the results of the first: they are the caller's."""
+    for k, (g, due) in enumerate(zip(first, kept, strict=True)):
+        if any(np.may_share_memory(g, other) and np.shares_memory(g, other) for other in second or ()):
+            text = "shares memory with the result of an earlier call, which it overwrites; return a new array"
+            return [Fault("mutates", kernel.wrt[k], text)]
+        if np.asarray(g).tobytes() != due.tobytes():
+            return [Fault("mutates", kernel.wrt[k], "is changed by a later call of the kernel; return a copy")]
+    return []
 
 
 def _on_copies(kernel: Kernel, dy: Any, arrays: Sequence[Any]) -> Observed:
@@ -217,6 +267,8 @@ def _call(kernel: Kernel, dy: Any, arrays: Sequence[Any], faults: list[Fault]) -
         ):
             found = kernel(dy, arrays)
     except Exception as error:
+        if type(error).__module__.startswith("hypothesis."):
+            raise  # assume() in a test's body says something of the example, nothing of the kernel
         if not any(f.kind == "raises" for f in faults):
             text = f"raises {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}".rstrip(": ")
             faults.append(Fault("raises", "", text))
@@ -230,29 +282,27 @@ def _owner(a: Any) -> Any:
     return a
 
 
-def _written(owners: Mapping[str, Any], before: Mapping[str, bytes]) -> list[Fault]:
+def _written(owners: Mapping[str, Any], before: Mapping[str, bytes], when: str = "") -> list[Fault]:
     """Arguments whose bytes have changed, gaps included; they are restored."""
     faults = []
     for name, owner in owners.items():
         if owner.tobytes("A") != before[name]:
-            faults.append(Fault("mutates", "", f"writes into {name.removeprefix('argument ')}"))
+            faults.append(Fault("mutates", "", f"writes into {name.removeprefix('argument ')}{when}"))
             order: Any = "F" if owner.flags.f_contiguous and not owner.flags.c_contiguous else "C"
             owner[...] = np.frombuffer(before[name], owner.dtype).reshape(owner.shape, order=order)
     return faults
 
 
-def _shared(kernel: Kernel, found: Sequence[Array], dy: Any, arrays: Sequence[Any]) -> list[Fault]:
+def _shared(
+    kernel: Kernel, found: Sequence[Array], dy: Any, arrays: Sequence[Any], written: Sequence[Fault]
+) -> list[Fault]:
+    """Results in one piece of memory with each other or an argument; not with one that was written into anyway."""
+    given = [(n, a) for n, a in _named(kernel.names, dy, arrays) if f"writes into {n}" not in {f.text for f in written}]
     faults = []
     for k, g in enumerate(found):
-        others = _named(kernel.names, dy, arrays) + [(f"d{n}", found[j]) for j, n in enumerate(kernel.wrt[:k])]
-        for name, other in others:
+        for name, other in given + [(f"d{n}", found[j]) for j, n in enumerate(kernel.wrt[:k])]:
             if np.may_share_memory(g, other) and np.shares_memory(g, other):
-                faults.append(
-                    Fault(
-                        "mutates",
-                        kernel.wrt[k],
-                        f"shares memory with {name}, so that += on one changes the other; return a copy",
-                    )
-                )
+                text = f"shares memory with {name}, so that += on one changes the other; return a copy"
+                faults.append(Fault("mutates", kernel.wrt[k], text))
                 break
     return faults

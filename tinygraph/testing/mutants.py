@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..core.graph import trace
-from ..errors import ShapeError, TinygraphError
+from ..core.graph import Graph, trace
+from ..errors import NotAlgebraic, ShapeError, TinygraphError
 from .doctor.probes import Trial
 from .faults import SAME, Edit, Fault, Run, Terms
 from .kernel import Kernel
@@ -41,13 +41,27 @@ class Right:
         """The reference traced anew."""
         given = [np.asarray(a) for a in arrays]
         upstream = tuple(map(np.asarray, dy)) if isinstance(dy, (tuple, list)) else np.asarray(dy)
-        trial = Trial(self.reference, Kernel(self, self.names, self.wrt), given, {}, 0, upstream)
-        for d, t in zip(trial.dys, trial.graph.outputs, strict=True):
-            if d.shape != t.shape:
-                raise ShapeError(
-                    f"backward(dy of shape {d.shape}): the output has shape {t.shape}; give dy in that shape"
-                )
+        if any(a.dtype == object for a in (*given, *(upstream if isinstance(upstream, tuple) else [upstream]))):
+            raise NotAlgebraic(
+                "the backwards that power makes compute in float64, on no other objects; give power a check that runs "
+                "on numbers, e.g. with check_backward"
+            )
+        try:
+            trial = Trial(self.reference, Kernel(self, self.names, self.wrt), given, {}, 0, upstream)
+        except (TinygraphError, ValueError, IndexError):
+            self._check_upstream(upstream, trace(self.reference, *given))
+            raise
+        self._check_upstream(upstream, trial.graph)
         return Run(trial)
+
+    def _check_upstream(self, dy: Any, graph: Graph) -> None:
+        due = [t.shape for t in graph.outputs]
+        given = [d.shape for d in (dy if isinstance(dy, tuple) else [dy])]
+        if given != due:
+            due_text, text = (", ".join(map(str, shapes)) for shapes in (due, given))
+            raise ShapeError(
+                f"backward(dy of shape {text}): the output has shape {due_text}; give dy in that shape"
+            ) from None
 
     def gradients(self, run: Run, edited: Mapping[str, Any]) -> Any:
         """One array per name in ``wrt``, or the array itself if there is only one; computed in float64, then rounded."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..core.tensor import describe
-from ..errors import ArgumentError
+from ..errors import ArgumentError, NotAlgebraic
 from .doctor.probes import Draw, Trial, draw_trials
 from .faults import Run
 from .kernel import Kernel, choose_wrt
@@ -92,7 +93,8 @@ def power(
     Faults that do not show on generic probes, in shapes ``x="N C"`` and of ``dtype``, do not count. A check
     that is a Hypothesis test is fastest with ``phases=(Phase.explicit, Phase.generate)``: nothing has to be shrunk.
 
-    Raises: ArgumentError for a wrong call.
+    Raises: ArgumentError for a wrong call; NotAlgebraic where the check is a proof, since the wrong
+    backwards compute in float64.
 
     Source: DeMillo, Lipton, Sayward, Hints on test data selection, 1978 (mutation testing).
 
@@ -148,12 +150,26 @@ def _check_order(check: Any, reference: Any, shapes: Mapping[str, Any]) -> None:
         raise ArgumentError(
             "power: these look swapped: the second function is the reference; write power(check, reference, …)"
         )
+    try:
+        signature = inspect.signature(check)
+    except (TypeError, ValueError):
+        return
+    try:
+        signature.bind(None)
+    except TypeError:
+        name = getattr(check, "__name__", "check")
+        raise ArgumentError(
+            f"power({name}{signature}, …): the check is called with one argument, the backward; write def {name}(backward)"
+        ) from None
 
 
 def _rejects(check: Callable[[Any], Any], backward: Any) -> tuple[bool, Any]:
     """Whether the check rejects a backward, and the exception or the value by which it does."""
     try:
         verdict = check(backward)
+    except NotAlgebraic as error:
+        # Neither a yes nor a no: what cannot be proved is not rejected.
+        raise NotAlgebraic(f"power: the check cannot judge: {error}") from error
     except Exception as error:
         return True, error
     try:

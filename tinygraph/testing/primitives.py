@@ -253,8 +253,27 @@ class PrimitiveReport(Report):
         return f"<Report: {self.verdict}, {self.op}: {len(self.failures)} laws broken in {self.tried} cases>"
 
 
+def find(
+    what: str, op: Primitive | Callable[..., Any] | str, domains: Mapping[Any, Any] | None = None
+) -> tuple[Primitive, list[Call]]:
+    """The primitive that is meant, by its record, its function (``tg.tanh``) or its name, and its example calls."""
+    is_ours = getattr(op, "__module__", "").partition(".")[0] == __name__.partition(".")[0]
+    name = op if isinstance(op, str) else getattr(op, "__name__", "") if is_ours else ""
+    found = op if isinstance(op, Primitive) else REGISTRY.get(name)
+    if found is None:
+        raise ArgumentError(
+            f"{what}({name or repr(op)}): is no primitive; give a Primitive, or the name of one, e.g. 'tanh'"
+        )
+    if found.pullback is not None:
+        raise ArgumentError(
+            f"{what}({found.name}): is fused, and has no rules; compare it with its composite: "
+            f"check_equivalent({found.name}, composite, *arrays)"
+        )
+    return found, calls(found, domains)
+
+
 def check_primitive(
-    op: Primitive | str, *, domains: Mapping[Any, Any] | None = None, seed: int | None = None
+    op: Primitive | Callable[..., Any] | str, *, domains: Mapping[Any, Any] | None = None, seed: int | None = None
 ) -> Report:
     """Whether the record of a primitive obeys the laws of differentiation.
 
@@ -270,18 +289,9 @@ def check_primitive(
     >>> print(check_primitive("tanh"))
     tanh is right: every law holds in 6 cases
     """
-    found = REGISTRY.get(op) if isinstance(op, str) else op
-    if not isinstance(found, Primitive):
-        raise ArgumentError(
-            f"check_primitive({op!r}): is no primitive; give a Primitive, or the name of one, e.g. 'tanh'"
-        )
-    if found.pullback is not None:
-        raise ArgumentError(
-            f"check_primitive({found.name}): is fused, and has no rules; compare it with its composite: "
-            f"check_equivalent({found.name}, composite, *arrays)"
-        )
+    found, examples = find("check_primitive", op, domains)
     seeds = SEEDS if seed is None else [seed]
-    cases = [call.draw(k) for call in calls(found, domains) for k in seeds]
+    cases = [call.draw(k) for call in examples for k in seeds]
     failures: dict[str, tuple[str, str, str]] = {}
     for name, holds in laws(found):
         for case in cases:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -154,9 +154,12 @@ def _judge(cases: Sequence[Case], trials: int) -> Proof:
     bound = max(case.bound for case in cases)
     reasons = [doubts[n] for n, verdict in leaves.items() if verdict == "undecided"]
     if not found and not reasons:
-        odd = dict.fromkeys(n for case in cases for n in case.contradicted())
+        odd = {n: says for case in cases[::-1] for n, says in case.contradicted().items()}
         leaves.update(dict.fromkeys(odd, "undecided"))
-        reasons += [f"d{n} is equal in the field, and grossly wrong in float64: {_TRICK}" for n in odd]
+        reasons += [
+            f"d{n} is equal in the field, and wrong in float64{f' ({says})' if says else ''}: {_TRICK}"
+            for n, says in odd.items()
+        ]
         if bound > CONVINCING:
             leaves = dict.fromkeys(leaves, "undecided")
             reasons.append(
@@ -210,6 +213,10 @@ def _concrete(spec: Shapes, dims: Mapping[str, Any], rng: Any) -> Iterator[dict[
         rest = ((), (2,), (3, 2))[attempt % 3] if spec.has_rest else ()
         ones = [axis for k, axis in enumerate(spec.optional_axes) if attempt % 3 == 1 or (attempt % 3 == 2 and k % 2)]
         shapes = spec.concrete(sizes, rest, ones)
+        if any(0 in shape for shape in shapes.values()):
+            raise ArgumentError(
+                f"prove({text_of(shapes)}): there is nothing to compare in an empty array; give sizes above 0"
+            )
         if shapes not in seen:
             seen.append(shapes)
             yield shapes
@@ -218,12 +225,17 @@ def _concrete(spec: Shapes, dims: Mapping[str, Any], rng: Any) -> Iterator[dict[
 def _allowed(letter: str, given: Any, usual: Sequence[int]) -> list[int]:
     if given is None:
         return list(usual)
-    if isinstance(given, tuple) and len(given) == 2:
+    found: list[Any] = list(given) if isinstance(given, Iterable) else [given]
+    wrong = ""
+    if not all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) for n in found):
+        wrong = "sizes are integers"
+    elif any(n < 1 for n in found):
+        wrong = "sizes are 1 at least, since there is nothing to compare in an empty array"
+    elif isinstance(given, tuple) and len(given) == 2:
         low, high = given
-        return list(range(low, min(high, max(low, 8)) + 1))
-    found = [given] if isinstance(given, int) else list(given)
-    if not found:
+        found = list(range(low, min(high, max(low, 8)) + 1))
+    if wrong or not found:
         raise ArgumentError(
-            f"prove(dims={{{letter!r}: {given!r}}}): no size is left; give a range (1, 8) or a list [4, 5]"
+            f"prove(dims={{{letter!r}: {given!r}}}): {wrong or 'no size is left'}; give a range (1, 8) or a list [4, 5]"
         )
     return found

@@ -49,6 +49,8 @@ class Report:
     __slots__ = (
         "_doctor",
         "_memo",
+        "_range",
+        "_second",
         "_snippet",
         "_verdict",
         "_words",
@@ -75,6 +77,8 @@ class Report:
         snippet: Callable[[], str] | None = None,
         words: tuple[str, str] = ("yours", "derived"),
         ok: bool = True,
+        out_of_range: bool = False,
+        second: Callable[[], str] | None = None,
     ) -> None:
         put = object.__setattr__
         put(self, "entries", tuple(entries))
@@ -89,6 +93,8 @@ class Report:
         put(self, "_snippet", snippet)
         put(self, "_memo", {})
         put(self, "_words", words)
+        put(self, "_range", out_of_range)
+        put(self, "_second", second)
 
     ok: bool
     entries: tuple[Entry, ...]
@@ -119,8 +125,17 @@ class Report:
 
     def _judge(self) -> str:
         found = self.diagnosis
-        harmless = found is not None and all(f.kind == "precision" for f in found.findings)
-        return "unstable" if harmless else "wrong"
+        if found is not None and not all(f.kind == "precision" for f in found.findings):
+            return "wrong"
+        if self._range:  # type: ignore[attr-defined]
+            return "range"
+        return "wrong" if found is None or (found.ok and self.note) else "unstable"
+
+    @property
+    def note(self) -> str:
+        """What else is known of a failure that no generic probe shows: a layout, or an error that is no rounding."""
+        second = self._second  # type: ignore[attr-defined]
+        return str(self._once("note", second)) if second is not None and not self.ok else ""
 
     @property
     def snippet(self) -> str:
@@ -147,7 +162,8 @@ class Report:
     def __repr__(self) -> str:
         worst = max((e.ratio for e in self.entries), default=0.0)
         verdict = self._verdict or self._memo.get("verdict", "not ok")  # type: ignore[attr-defined]
-        return f"<Report: {verdict}, worst {worst:.2g} rounding units>"
+        units = "of the tolerance" if "manual-tolerance" in self.warnings else "rounding units"
+        return f"<Report: {verdict}, worst {worst:.2g} {units}>"
 
     def __str__(self) -> str:
         return str(self._once("text", self._text))
@@ -204,7 +220,9 @@ class Report:
             return f"UNSTABLE here: {units}, {bits} bits more than the reference loses; the formula is right on generic probes"
         if self.verdict == "range":
             return f"out of RANGE here: {units}{dtype}; something in the kernel overflows or underflows where the reference does not"
-        return f"WRONG: {units}, limit {self.limit:g}{dtype}"
+        told = self.diagnosis is not None and self.diagnosis.findings
+        note = f"; {self.note}" if not told and self.note else ""
+        return f"WRONG: {units}, limit {self.limit:g}{dtype}{note}"
 
 
 _WARNINGS = {

@@ -12,7 +12,7 @@ gradient when every input and every rounded result is multiplied by 1 ± u, at r
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,80 +24,18 @@ from ..core.graph import argument_names
 from ..core.tensor import Tensor
 from .derived import Derived, draw_upstream
 from .kernel import choose_wrt, plain
+from .kinks import DECISIONS, RANDOM, Hull, Watch, answers, hulls, questions
 from .wide import Array, Wide, double, unit, wide_for
 
 # Results that are one of the operands' values, or a decision about them: no rounding happens.
-EXACT = frozenset(
-    [
-        "neg",
-        "abs",
-        "sign",
-        "floor",
-        "ceil",
-        "round",
-        "maximum",
-        "minimum",
-        "where",
-        "clip",
-        "max",
-        "min",
-        "less",
-        "less_equal",
-        "greater",
-        "greater_equal",
-        "equal",
-        "not_equal",
-        "logical_and",
-        "logical_or",
-        "logical_not",
-        "all",
-        "any",
-        "argmax",
-        "argmin",
-        "identity",
-        "detach",
-        "astype",
-        "zeros_like",
-        "size",
-        "spread",
-        "reshape",
-        "transpose",
-        "broadcast_to",
-        "expand_dims",
-        "squeeze",
-        "flip",
-        "roll",
-        "pad",
-        "concatenate",
-        "stack",
-        "getitem",
-        "set_at",
-        "shift",
-        "sliding_windows",
-        "random_normal",
-        "random_uniform",
-    ]
-)
+EXACT = DECISIONS - {"floor_divide"} | {
+    "neg", "abs", "maximum", "minimum", "where", "clip", "max", "min", "logical_and", "logical_or", "logical_not", "all",
+    "any", "identity", "detach", "astype", "zeros_like", "size", "spread", "reshape", "transpose", "broadcast_to",
+    "expand_dims", "squeeze", "flip", "roll", "pad", "concatenate", "stack", "getitem", "set_at", "shift",
+    "sliding_windows", "random_normal", "random_uniform",
+}  # fmt: skip
 # Results that add up many terms.
 SUMS = frozenset(["sum", "mean", "cumsum", "matmul", "einsum", "add_at", "overlap_add"])
-# What decides which way a derivative goes: where one of these changes, a kink was crossed.
-DECISIONS = frozenset(
-    [
-        "sign",
-        "floor",
-        "ceil",
-        "round",
-        "floor_divide",
-        "argmax",
-        "argmin",
-        "less",
-        "less_equal",
-        "greater",
-        "greater_equal",
-        "equal",
-        "not_equal",
-    ]
-)
 
 
 @dataclass(slots=True)
@@ -107,41 +45,35 @@ class Truth:
     exact: list[Array]
     mass: list[Array]
     sigma: list[Array]
-    hulls: list[tuple[Array, Array, list[Array]] | None]
+    hulls: list[Hull | None]
     u: float
     wide: Wide
 
 
-def truth(derived: Derived, u: float, *, samples: int = 8, seed: int = 0, kinks: bool = True) -> Truth:
+def truth(derived: Derived, u: float, *, samples: int = 8, seed: int = 0) -> Truth:
     """The truth about a graph: see the module's text."""
     wide = wide_for(u)
     rng = np.random.default_rng(seed)
     with wide.context(), np.errstate(all="ignore"):
         inputs = [wide.array(a) for a in derived.inputs]
-        values, decisions = dict(zip(derived.graph.inputs, inputs, strict=True)), {}
+        values, watch = dict(zip(derived.graph.inputs, inputs, strict=True)), Watch()
 
-        def watch(t: Tensor, operands: list[Any], value: Any) -> Any:
+        def look(t: Tensor, operands: list[Any], value: Any) -> Any:
             values[t] = value
             if t.node.op.name in DECISIONS:  # type: ignore[union-attr]
-                decisions[t] = value
+                watch.note(t, operands, value)
             return value
 
-        exact = _run(derived, wide, inputs, watch)
-        perturbed = [_perturbed(derived, wide, inputs, decisions, rng, u) for _ in range(samples)]
-        calm = [run for run, flipped in perturbed if not flipped]
-        sigma = [_spread([run[k] for run in calm], e) for k, e in enumerate(exact)]
-        hulls: list[Any] = [None] * len(exact)
-        if kinks and decisions:
-            moved = [run for run, flipped in perturbed if flipped]
-            for nudges in _nudges(inputs, rng, samples):
-                run, flipped = _perturbed(derived, wide, inputs, decisions, rng, u, nudges)
-                moved += [run] if flipped else []
-            if moved:
-                hulls = [_hull(e, [run[k] for run in moved]) for k, e in enumerate(exact)]
+        exact = _run(derived, wide, inputs, look)
+        perturbed = [_perturbed(derived, wide, inputs, watch, rng, u) for _ in range(samples)]
+        sigma = [_spread([run[k] for run in perturbed], e) for k, e in enumerate(exact)]
+        asked = questions(derived, watch, u) if watch.gaps else []
+        beside = [_run(derived, wide, inputs, each) for each in answers(asked, watch, rng, RANDOM)] if asked else []
     if wide.name == "decimal":
         values = _float_values(derived)
     mass = [np.abs(double(e)) for e in exact[: derived.count]] + _masses(derived, values)
-    return Truth(exact, mass, sigma, hulls, u, wide)
+    found = hulls(derived, exact, beside, asked) if beside else [None] * len(exact)
+    return Truth(exact, mass, sigma, list(found), u, wide)
 
 
 def _run(derived: Derived, wide: Wide, inputs: Sequence[Any], each: Any) -> list[Any]:
@@ -177,48 +109,26 @@ class _Signs:
         return self.pool[self.used - count : self.used].reshape(shape)
 
 
-def _perturbed(
-    derived: Derived,
-    wide: Wide,
-    inputs: Sequence[Any],
-    decisions: dict[Tensor, Any],
-    rng: Any,
-    u: float,
-    nudges: Any = None,
-) -> tuple[list[Any], bool]:
-    """One run in which every rounding happens with a random sign, and whether a decision changed."""
+def _perturbed(derived: Derived, wide: Wide, inputs: Sequence[Any], watch: Watch, rng: Any, u: float) -> list[Any]:
+    """One run in which every rounding happens with a random sign; decisions stay as they are."""
     one, unit_ = wide.number(1.0), wide.number(u)
     near_one, sign = _Signs(rng, one + unit_, one - unit_), _Signs(rng, one, -one)
-    flipped = False
 
     def rounded(t: Tensor, operands: list[Any], value: Any) -> Any:
-        nonlocal flipped
         name = t.node.op.name  # type: ignore[union-attr]
-        if name in DECISIONS and not flipped:
-            flipped = not np.array_equal(value, decisions[t])
+        if name in DECISIONS:
+            return watch.held(t, operands)
         if name in EXACT or not isinstance(value, np.ndarray) or value.dtype.kind not in "fO":
             return value
         out = value * near_one(value.shape)
         if name in SUMS or name == "prod":
             terms, count = _terms(t, operands, value, wide)
-            error = terms * (unit_ * wide.number(math.sqrt(count)))
-            out = out + sign(value.shape) * error
-        elif nudges is not None and name in ("add", "sub"):
-            zero = value == 0
-            if zero.any():
-                scale = wide.array(np.abs(double(operands[0])) + np.abs(double(operands[1])))
-                out = np.where(zero, sign(value.shape) * scale * unit_, out)
-        return np.asarray(out)
+            out = out + sign(value.shape) * (terms * (unit_ * wide.number(math.sqrt(count))))
+        return np.asanyarray(out)
 
-    moved = []
-    for k, x in enumerate(inputs):
-        if not isinstance(x, np.ndarray) or x.dtype.kind not in "fO":
-            moved.append(x)
-        elif nudges is None:
-            moved.append(np.asarray(x * near_one(x.shape)))
-        else:
-            moved.append(np.asarray(x + wide.array(nudges[k] * u)))
-    return _run(derived, wide, moved, rounded), flipped
+    floats = [isinstance(x, np.ndarray) and x.dtype.kind in "fO" for x in inputs]
+    moved = [np.asanyarray(x * near_one(x.shape)) if f else x for x, f in zip(inputs, floats, strict=True)]
+    return _run(derived, wide, moved, rounded)
 
 
 def _terms(t: Tensor, operands: list[Any], value: Any, wide: Wide) -> tuple[Any, int]:
@@ -252,34 +162,6 @@ def _spread(runs: Sequence[Any], exact: Any) -> Array:
     sigma = np.asarray(np.sqrt(squares / len(runs)))
     # Where rounding may make it nan, the reference can say nothing at all.
     return np.where(np.isnan(sigma), np.inf, sigma)
-
-
-# -- kinks -------------------------------------------------------------------------------------------
-
-
-def _nudges(inputs: Sequence[Any], rng: Any, samples: int) -> Iterable[list[Any]]:
-    """Displacements in units of u that break ties in every way that conventions know: all up, all down,
-    one argument against the others, the first or the last ahead, and at random.
-    """
-    scales = []
-    for x in inputs:
-        a = np.abs(double(x)) if np.asarray(x).dtype.kind in "fO" else np.zeros(np.shape(x))
-        largest = a[np.isfinite(a)].max(initial=0) or 1.0
-        scales.append(np.where(a > 0, a, largest))
-    ramps = [np.linspace(-1, 1, s.size).reshape(s.shape) if s.size > 1 else np.ones(s.shape) for s in scales]
-    for sign in (1, -1):
-        yield [sign * s for s in scales]
-        yield [sign * s * r for s, r in zip(scales, ramps, strict=True)]
-        for k in range(len(scales) - 1):
-            yield [(sign if i == k else -sign) * s for i, s in enumerate(scales)]
-    for _ in range(samples):
-        yield [rng.uniform(-1, 1, s.shape) * s for s in scales]
-
-
-def _hull(exact: Any, runs: Sequence[Any]) -> tuple[Array, Array, list[Array]]:
-    """Per element the smallest and the largest of the gradients beside a kink, and these gradients."""
-    every = [double(r) for r in (exact, *runs)]
-    return np.minimum.reduce(every), np.maximum.reduce(every), every
 
 
 # -- mass: one reverse sweep with absolute local derivatives -----------------------------------------

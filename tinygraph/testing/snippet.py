@@ -3,25 +3,45 @@
 from __future__ import annotations
 
 import ast
-import inspect
-import textwrap
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from .problem import Problem, code
+from .kernel import Kernel
+from .origins import is_library, parsed, text_of
+from .problem import Problem, memory_names
+from .sources import NoSource, Sources, scope_of
+
+_LONG = 60  # characters up to which an adapted kernel is called where it is made
 
 
-def snippet(backward: Callable[..., Any], problem: Problem, names: Sequence[str], pick: str, expected: Any) -> str:
-    """Imports, arrays, the call of the kernel, ``pick`` of its result, and what it should be."""
-    before, call = _call(backward, ["dy", *names])
-    arrays = [f"{n} = {code(problem.arrays[n])}" for n in names]
-    dy = f"({', '.join(map(code, problem.dy))},)" if isinstance(problem.dy, tuple) else code(problem.dy)
-    body = "\n".join([*arrays, f"dy = {dy}"])
-    lines = ["import numpy as np", *(["import base64"] if "base64." in body else []), *before, body]
+def snippet(
+    backward: Callable[..., Any], problem: Problem, names: Sequence[str], pick: str, expected: Any, *,
+    extras: Any = None, saved: Any = None, upstream: bool = True,
+) -> str:  # fmt: skip
+    """Imports, arrays, the call of the kernel, ``pick`` of its result, and what it should be.
+
+    ``extras`` and ``saved`` as given to ``check_backward``, with their sources. ``upstream=False``: the
+    function is a forward, which takes no dy.
+    """
+    given = ["dy", *names] if upstream else list(names)
+    arrays, dy = problem.expressions(names)
+    body = [f"{name} = {arrays[name]}" for name in names] + ([f"dy = {dy}"] if upstream else [])
+    writer = Sources([*names, "dy", *itertools.islice(memory_names(names), len(body))])
+    note: list[str] = []
+    try:
+        call = _call(writer, backward, given, extras, saved)
+    except Exception as missing:  # the objects are anyone's and may raise anything; the report has to come
+        what = f" ({missing} cannot be written here)" if isinstance(missing, NoSource) else ""
+        note = [f"# in your own session{what}:"]
+        writer, call = Sources(), _as_called(backward, given, extras, saved)
+    lines = [*writer.lines, *writer.late, *body]
+    encoded = "import base64" not in writer.imports and any("base64." in line for line in lines)
+    imports = ["import numpy as np", *(["import base64"] if encoded else []), *writer.imports]
     last = call if expected is None else f"{call}{pick}   # should be {_rounded(expected)}"
-    return "\n".join([*lines, last])
+    return "\n".join([*note, *imports, *lines, last])
 
 
 def _rounded(expected: Any) -> str:
@@ -33,112 +53,70 @@ def _rounded(expected: Any) -> str:
     return repr(np.vectorize(lambda v: float(f"{v:.6g}"), otypes=[np.float64])(a).tolist())
 
 
-def _call(backward: Callable[..., Any], arguments: Sequence[str]) -> tuple[list[str], str]:
-    """What to import or define, and the call: the one inside, where a function only passes on."""
-    adapter = getattr(backward, "adapter", None)
-    fn = inspect.unwrap(backward)
-    source = _source(fn)
-    if adapter is None and source and (inner := _passed_on(source)) is not None and (target := _lookup(fn, inner[0])):
-        return _definition(target, inner[0]), inner[1]
-    name = "backward" if "<lambda>" in _qualname(fn) else _qualname(fn).rpartition(".")[2]
-    before = _definition(fn, name)
-    if adapter is not None:
-        return [*before, f"from tinygraph.testing import {adapter}"], f"{adapter}({name})({', '.join(arguments)})"
-    return before, f"{name}({', '.join(arguments)})"
+def _call(writer: Sources, backward: Callable[..., Any], given: Sequence[str], extras: Any, saved: Any) -> str:
+    """The call, after its definitions: that of the function inside, where one only passes on."""
+    if extras is None and saved is None and (inner := _passed_on(writer, backward, given)):
+        return inner
+    kernel = _variable(writer, backward, "backward")
+    kept = "" if saved is None else _variable(writer, saved, "saved")
+    more = "" if extras is None else _variable(writer, extras, "extras")
+    return _arranged(backward, given, extras, saved, (kernel, kept, more))
 
 
-def _qualname(fn: Any) -> str:
-    return str(getattr(fn, "__qualname__", type(fn).__name__))
+def _as_called(backward: Callable[..., Any], given: Sequence[str], extras: Any, saved: Any) -> str:
+    """The call where the kernel is in sight."""
+    name = getattr(backward, "__qualname__", "")
+    return _arranged(backward, given, extras, saved, (name if name.isidentifier() else "backward", "saved", "extras"))
 
 
-def _source(fn: Any) -> str:
-    try:
-        return textwrap.dedent(inspect.getsource(fn))
-    except (OSError, TypeError):
+def _arranged(
+    backward: Callable[..., Any], given: Sequence[str], extras: Any, saved: Any, names: tuple[str, str, str]
+) -> str:
+    """How a Kernel calls: dy, what was saved, the inputs, the extras."""
+    kernel, kept, more = names
+    inputs, arguments = [n for n in given if n != "dy"], list(given)
+    if saved is not None:
+        kept = f"{kept}({', '.join(inputs)})" if callable(saved) else kept
+        arguments = ["dy", kept, *([] if Kernel(backward, inputs, [], saved=saved).alone else inputs)]
+    if extras is not None:
+        arguments.append(f"**{more}({', '.join(f'{n}={n}' for n in inputs)})" if callable(extras) else f"**{more}")
+    return f"{kernel}({', '.join(arguments)})"
+
+
+def _variable(writer: Sources, value: Any, name: str) -> str:
+    """A name that means the value, or another expression short enough to be called."""
+    text = writer.expression(value, name)
+    node = parsed(text).body[0].value  # type: ignore[attr-defined]
+    adapted = isinstance(node, ast.Call) and hasattr(value, "adapter") and len(text) < _LONG
+    if callable(value) and (adapted or isinstance(node, (ast.Name, ast.Attribute))):
+        return text
+    variable = writer.fresh(name)
+    writer.lines.append(f"{variable} = {_bare(text)}")
+    return variable
+
+
+def _bare(text: str) -> str:
+    """A lambda without its parentheses, on one line."""
+    inner = text[1:-1]
+    lambda_alone = text.startswith("(lambda") and isinstance(parsed(text).body[0].value, ast.Lambda)  # type: ignore[attr-defined]
+    return inner if lambda_alone and "\n" not in inner else text
+
+
+def _passed_on(writer: Sources, fn: Any, given: Sequence[str]) -> str:
+    """The call inside a function of the arrays whose body is a single ``return function(…)`` of the user's."""
+    text = text_of(fn.__code__) if hasattr(fn, "__code__") and not hasattr(fn, "adapter") else None
+    node = parsed(text).body[0] if text else None
+    if not isinstance(node, ast.FunctionDef) or [a.arg for a in node.args.args] != list(given):
         return ""
-
-
-def _definition(fn: Any, name: str, known: set[str] | None = None) -> list[str]:
-    """An import where there is a module to import from, else the source, with what it refers to."""
-    module, qualname, source = getattr(fn, "__module__", "__main__"), _qualname(fn), _source(fn)
-    local = "<" in qualname or "." in qualname
-    if not local and module not in (None, "__main__", "builtins") and not source.startswith("@"):
-        return [f"from {module} import {qualname}" + (f" as {name}" if name != qualname else "")]
-    if not source:
-        return []
-    known = {name, qualname} if known is None else known
-    if "<lambda>" in qualname:
-        return [*_needed(fn, known), f"{name} = {_lambda(source, inspect.getfullargspec(fn).args)}"]
-    return [*_needed(fn, known), *_without_decorators(source).splitlines()]
-
-
-def _needed(fn: Any, known: set[str]) -> list[str]:
-    """The numbers, functions and classes of the same module, or enclosing function, that a source refers to."""
-    lines = []
-    scope = {**getattr(fn, "__globals__", {}), **_closure(fn)}
-    for name in _names(getattr(fn, "__code__", None)):
-        value = scope.get(name)
-        if name in known or value is None or inspect.ismodule(value):
-            continue
-        known.add(name)
-        if isinstance(value, (bool, int, float, str, tuple)):
-            lines.append(f"{name} = {value!r}")
-        elif inspect.isfunction(value) or inspect.isclass(value):
-            same = getattr(value, "__module__", None) == getattr(fn, "__module__", None)
-            lines += _definition(value, name, known) if same else [f"from {value.__module__} import {name}"]
-    return lines
-
-
-def _closure(fn: Any) -> dict[str, Any]:
-    try:
-        return dict(inspect.getclosurevars(fn).nonlocals)
-    except (TypeError, ValueError):
-        return {}
-
-
-def _names(compiled: Any) -> list[str]:
-    if compiled is None:
-        return []
-    inner = [name for const in compiled.co_consts if inspect.iscode(const) for name in _names(const)]
-    return list(dict.fromkeys([*compiled.co_names, *compiled.co_freevars, *inner]))
-
-
-def _lambda(source: str, arguments: Sequence[str]) -> str:
-    """The first lambda of these arguments in a line of source: the longest text from there on that is one."""
-    start = source.find("lambda")
-    while start >= 0:
-        for end in range(len(source), start, -1):
-            try:
-                body = ast.parse(source[start:end].strip(), mode="eval").body
-            except SyntaxError:
-                continue
-            if isinstance(body, ast.Lambda) and [a.arg for a in body.args.args] == list(arguments):
-                return source[start:end].strip()
-        start = source.find("lambda", start + 1)
-    return "..."
-
-
-def _passed_on(source: str) -> tuple[str, str] | None:
-    """(function, call) if the body is a single ``return function(…)``."""
-    try:
-        tree = ast.parse(source).body[0]
-    except (SyntaxError, IndexError):
-        return None
-    if not isinstance(tree, ast.FunctionDef):
-        return None
-    body = [s for s in tree.body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]
-    value = body[0].value if len(body) == 1 and isinstance(body[0], ast.Return) else None
-    if isinstance(value, ast.Call) and isinstance(value.func, ast.Name):
-        return value.func.id, ast.unparse(value)
-    return None
-
-
-def _lookup(fn: Any, name: str) -> Any:
-    found = {**getattr(fn, "__globals__", {}), **_closure(fn)}.get(name)
-    return found if inspect.isfunction(found) else None
-
-
-def _without_decorators(source: str) -> str:
-    lines = source.splitlines()
-    start = next((i for i, line in enumerate(lines) if line.startswith(("def ", "async def ", "class "))), 0)
-    return "\n".join(lines[start:])
+    body = [s for s in node.body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]
+    call = body[0].value if len(body) == 1 and isinstance(body[0], ast.Return) else None
+    others = {n.id for n in ast.walk(call) if isinstance(n, ast.Name)} - set(given) if call is not None else set()
+    if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or fn.__defaults__:
+        return ""
+    scope = scope_of(fn)
+    target = scope.get(call.func.id)
+    if not callable(target) or is_library(getattr(target, "__module__", None) or "builtins"):
+        return ""
+    if not others <= scope.keys() or not all(writer.bind(n, scope[n]) for n in sorted(others)):
+        return ""
+    return ast.unparse(call)

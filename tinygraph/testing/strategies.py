@@ -94,6 +94,31 @@ def problems_for(
     return _problems(_Plan(op, shapes, dtype, dims, domains or {}, tuple(regimes), layouts, reference))
 
 
+def trial(
+    reference: Callable[..., Any], shapes: Shapes, *, op: str = "backward_test", dtype: Any = np.float64,
+    dims: Mapping[str, Any] | None = None, domains: Mapping[str, Any] | None = None, **others: Any,
+) -> list[Array]:  # fmt: skip
+    """Arguments that the reference was tried on, at sizes that all differ; strategies among the domains are not drawn.
+
+    Raises: ArgumentError where it raises: letters that do not fit, or values that it cannot take.
+    """
+    domains = domains or {}
+    own = {name for name, domain in domains.items() if hasattr(domain, "example")}
+    simple = {name: domain for name, domain in domains.items() if name not in own}
+    example = _Simplest(_Plan(op, shapes, dtype, dims, simple, ("generic",), False))
+    found = example.problem().arrays
+    try:
+        if not own:
+            _outputs(reference, found)
+    except Exception as error:
+        sizes = ", ".join(f"{name}{list(a.shape)}" for name, a in found.items())
+        raise ArgumentError(
+            f"{op}({shapes}): the reference raises {type(error).__name__} at {sizes}: {error}; "
+            "mend the letters, or give dims= and domains= that it can take"
+        ) from error
+    return list(found.values())
+
+
 def _anything(*arrays: Any) -> None:
     """Stands for a reference in ``parse``: takes any arguments."""
 
@@ -140,6 +165,9 @@ class _Plan:
                 self._refuse(
                     f"regimes={self.regimes!r}", f"there is no regime {regime!r}", "use " + ", ".join(val.REGIMES)
                 )
+        for name, given in (("dims", self.dims), ("domains", self.domains)):
+            if not isinstance(given or {}, Mapping):
+                self._refuse(f"{name}={given!r}", "is no dict", 'write dims={"N": (1, 8)}, domains={"x": "positive"}')
         for letter, sizes in (self.dims or {}).items():
             if letter not in self.shapes.letters:
                 known = ", ".join(self.shapes.letters) or "none"
@@ -183,7 +211,7 @@ class _Example:
 
     def __init__(self, draw: Callable[[Any], Any], plan: _Plan) -> None:
         self.draw, self.plan = draw, plan
-        self.regime = self.choose(plan.regimes)
+        self.regime = self.choose((*plan.regimes, *(r for r in plan.regimes if r == "offset")))  # rarer to show: twice
         self.kind = self.choose(_DEGENERATE) if self.regime == "degenerate" else ""
         self.shapes: dict[str, tuple[int, ...]] = {}
 
@@ -244,7 +272,7 @@ class _Example:
         z = self.elements(shape, begin)
         if self.kind.startswith("constant") and len(shape) == max(map(len, self.shapes.values()), default=len(shape)):
             z = val.constant_feature(z, rows=self.kind.endswith("row"))
-        return self.cast(val.in_domain(z, domain, *self.moved()), self.plan.dtype)
+        return self.cast(val.in_domain(z, domain, *self.moved(val.offsets(self.plan.dtype))), self.plan.dtype)
 
     def elements(self, shape: tuple[int, ...], begin: int) -> Array:
         """The numbers that values are made of: base · ramp + draws in eighths, or normal ones."""
@@ -263,11 +291,12 @@ class _Example:
             chunk += 1
         return raw
 
-    def moved(self) -> tuple[float, float]:
+    def moved(self, offsets: tuple[float, ...]) -> tuple[float, float]:
         """Scale and offset."""
         if self.regime == "scale":
             return self.choose(val.scales(self.plan.dtype)), 0.0
-        return 1.0, self.choose(val.offsets(self.plan.dtype)) if self.regime == "offset" else 0.0
+        offset = self.choose(offsets) if self.regime == "offset" else 0.0
+        return val.UNEVEN if offset else 1.0, offset
 
     def cast(self, values: Array, dtype: Any) -> Array:
         """The values in a dtype; in the regime "nonfinite" one of them is none."""
@@ -315,7 +344,25 @@ class _Example:
             z = np.full(shape, z.flat[0])
         if self.kind == "dy in span" and z.size and alike is not None:
             z = val.in_span(alike.astype(np.float64), z.flat[0], z.flat[-1] or 1.0)
-        return self.cast(val.in_domain(z, "real", *self.moved()), dtype)
+        # A dy with an offset drowns what an offset of the arguments does: most have none.
+        offsets = val.offsets(dtype)
+        return self.cast(val.in_domain(z, "real", *self.moved((0.0,) * 3 * len(offsets) + offsets)), dtype)
+
+
+class _Simplest(_Example):
+    """The example of which nothing is drawn, at sizes that all differ: letters that do not fit show."""
+
+    def __init__(self, plan: _Plan) -> None:
+        super().__init__(lambda strategy: 0, plan)
+
+    def choose(self, options: Sequence[Any]) -> Any:
+        return options[0]
+
+    def bytes(self, size: int) -> bytes:
+        return bytes(size)
+
+    def _fitting(self, sizes: dict[str, int], letter: str, first: bool) -> Sequence[int]:
+        return [n for n in (3, 2, *range(4, 99)) if n not in sizes.values()]
 
 
 _OF_NUMBERS = ("contiguous", "readonly")

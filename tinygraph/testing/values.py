@@ -22,6 +22,7 @@ REGIMES = ("generic", "scale", "offset", "degenerate", "bulk", "nonfinite")
 USUAL = REGIMES[:4]
 SCALES = (1.0, 1e3, 1e-3, 1e-6)
 OFFSETS = (1.0, 1e2, 1e4, 1e6)
+UNEVEN = 0.7  # the scale beside an offset: squares of eighths are exact, and hide what cancellation costs
 NAMES = ("real", "positive", "probability", "labels")
 UPSTREAM = 2  # where dy's ramp begins
 _REACH = 8.0  # no |z| is as large

@@ -45,10 +45,11 @@ def decimals() -> Wide:
 
 
 def wide_for(u: float) -> Wide:
-    """float64 for what is narrower; for float64 itself longdouble, or decimals where that is the same."""
+    """float64 for what is narrower; for float64 longdouble, if that is wider; else, and for longdouble itself, decimals."""
     if u > 2.0**-40:
         return _floats(np.float64)
-    return _floats(np.longdouble) if np.finfo(np.longdouble).eps < 2.0**-60 else decimals()
+    enough = u > 2.0**-55 and np.finfo(np.longdouble).eps < 2.0**-60
+    return _floats(np.longdouble) if enough else decimals()
 
 
 def unit(arrays: Iterable[Any], compute_dtype: Any = None) -> float:

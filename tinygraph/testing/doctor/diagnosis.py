@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,14 +20,16 @@ from . import structure
 from .findings import KINDS, Diagnosis, Finding, row
 from .fits import Case, Explanation, explanations, within
 from .forwards import different_forwards, overridden
-from .local import wrong_axes, wrong_operands, wrong_rules
+from .local import scaled_steps, wrong_axes, wrong_operands, wrong_rules
 from .probes import Draw, Trial, draw_trials
 
 Array = np.ndarray[Any, Any]
 FIT = 1e-9
 COEFFICIENT = 1e-7
 FIT_LOW, COEFFICIENT_LOW = 2e-5, 1e-3  # for float32 kernels, whose own rounding is in the way
+FIT_HALF, COEFFICIENT_HALF = 1e-2, 3e-2
 PRECISION = 1e-4
+BUDGET = 2.5e5  # steps of a graph, on 4096 elements each: a second or two
 _EQUIVALENTS = 8
 
 
@@ -94,8 +97,10 @@ def diagnose_problem(
 
 def _diagnose(reference: Any, kernel: Kernel, draw: Draw, probes: int, max_paths: int, seed: int) -> Diagnosis:
     trials = draw_trials(reference, kernel, draw, max(1, probes), seed)
-    low = any(a.dtype in (np.float32, np.float16) for a in trials[0].arrays)
-    fit, digits = (FIT_LOW, COEFFICIENT_LOW) if low else (FIT, COEFFICIENT)
+    narrow = {a.dtype for a in trials[0].arrays}
+    fit, digits = (FIT_LOW, COEFFICIENT_LOW) if np.dtype(np.float32) in narrow else (FIT, COEFFICIENT)
+    if np.dtype(np.float16) in narrow:
+        fit, digits = FIT_HALF, COEFFICIENT_HALF
     with np.errstate(all="ignore"):
         findings = structure.misbehaviour(trials)
         able = [t for t in trials if t.observe().gradients is not None]
@@ -121,14 +126,17 @@ def _numbers(trials: Sequence[Trial], fit: float, digits: float, max_paths: int)
             within(structure.gradient(t, leaf), t.derived(leaf), b) for t, b in zip(trials, bounds, strict=True)
         ):
             wrong.append(leaf)
-    swaps, done = structure.swapped(trials, wrong, fit)
-    for leaf in wrong:
-        if leaf not in done:
-            findings[leaf] = _examine(trials, leaf, paths[leaf], fit, digits)
+    swaps = structure.swapped(trials, wrong, fit)
+    done = {n for f in swaps for n in f.leaf.split(", ")}
+    left = [leaf for leaf in wrong if leaf not in done]
+    for leaf in left:
+        findings[leaf] = _examine(trials, leaf, paths[leaf], fit, digits, BUDGET / len(left))
     return [*swaps, *(findings[n] for n in kernel.wrt if n in findings)]
 
 
-def _examine(trials: Sequence[Trial], leaf: str, paths: Sequence[Path], fit: float, digits: float) -> Finding:
+def _examine(
+    trials: Sequence[Trial], leaf: str, paths: Sequence[Path], fit: float, digits: float, budget: float
+) -> Finding:
     """One wrong gradient: structure first, then every kind of fault, the simplest that accounts for all of it."""
     scales = [t.mass(leaf, paths) for t in trials]
     shaped = structure.shapes(trials, leaf, fit) or structure.non_finite(trials, leaf)
@@ -138,13 +146,27 @@ def _examine(trials: Sequence[Trial], leaf: str, paths: Sequence[Path], fit: flo
         shaped = structure.one_index(trials, leaf, scales, fit)
     if shaped is not None:
         return shaped
-    case = Case(leaf, trials, paths, fit, digits)
+    case = Case(leaf, trials, paths, fit, digits, budget)
     found = _explained(case)
+    other = structure.another(trials, leaf, fit)
+    if other is not None and not (found and found[0].kind == "factor" and found[0].cost < 2.8):
+        return replace(other, equivalents=_others(found, other.text))
     if found:
         best = found[0]
-        same = tuple(dict.fromkeys(e.text for e in found[1:] if e.text != best.text))[:_EQUIVALENTS]
-        return Finding(best.kind, leaf, best.term, best.factor, best.text, same)
+        more = (other.text,) if other is not None else ()
+        return Finding(best.kind, leaf, best.term, best.factor, best.text, _others(found[1:], best.text) + more)
     return _inexact(case)
+
+
+def _others(found: Sequence[Explanation], first: str) -> tuple[str, ...]:
+    """What else it may be, each thing said once: a factor on a term is the same factor on every edge of its path."""
+    rules = [e for e in found if e.kind == "local-rule"]
+    telling = [e for e in rules if not e.common]
+    common = sorted((e for e in rules if e.common), key=lambda e: ("…" in e.text, len(e.text)))
+    kept = {id(e) for e in (telling or common[:1])}
+    kept |= {id(e) for e in [e for e in found if e.kind == "operand"][:2]}
+    texts = [e.text for e in found if id(e) in kept or e.kind not in ("local-rule", "operand")]
+    return tuple(dict.fromkeys(t for t in texts if t != first))[:_EQUIVALENTS]
 
 
 def _explained(case: Case) -> list[Explanation]:
@@ -157,6 +179,8 @@ def _explained(case: Case) -> list[Explanation]:
         found += itertools.chain(different_forwards(case), wrong_operands(case))
     if not found:
         found += proportional(case)
+    if not found:
+        found += scaled_steps(case)
     return sorted(found, key=lambda e: e.cost)
 
 
@@ -195,22 +219,51 @@ def _along(case: Case, j: int, position: int, k: int, axis: int) -> bool:
 def _inexact(case: Case) -> Finding:
     """Nothing accounts for it: rounding on the way, or something that has no name here."""
     errors = [np.abs(y - t.derived(case.leaf)) for y, t in zip(case.yours, case.trials, strict=True)]
-    worst = max(float(e.max(initial=0)) / s for e, s in zip(errors, case.scales, strict=True) if s > 0)
-    if worst < PRECISION:
+    if not any(case.scales):
+        text = "unexplained: not zero, where the derived gradient is: the output does not depend on it"
+        return Finding("unexplained", case.leaf, text=text, exact=False)
+    parts = [float(e.max(initial=0)) / (s or 1) for e, s in zip(errors, case.scales, strict=True)]
+    worst, k = max(parts), int(np.argmax(parts))
+    smooth = worst < PRECISION and _smooth(case)
+    if worst < PRECISION and not smooth:
         text = f"precision: error {worst:.1e} of the contributions"
         text += " (float32 inside?)" if 1e-9 < worst < 1e-5 and case.tolerance == FIT else ""
         return Finding("precision", case.leaf, text=text, exact=False)
-    k = int(np.argmax([float(e.max(initial=0)) / (s or 1) for e, s in zip(errors, case.scales, strict=True)]))
     index = np.unravel_index(int(np.argmax(errors[k])), errors[k].shape)
     at = f"[{','.join(str(int(i)) for i in index)}]"
     share = _share(case, k)
-    text = f"unexplained: {int(100 * share)} % of the error lies in the span of the terms {', '.join(case.labels)}; worst at {at} of shape {errors[k].shape}"
+    labels = ", ".join(case.labels[:6]) + (f" and {len(case.labels) - 6} more" if len(case.labels) > 6 else "")
+    text = f"unexplained: {int(100 * share)} % of the error lies in the span of the terms {labels}; worst at {at} of shape {errors[k].shape}"
+    text += f"; an error of {worst:.1e} of the contributions, and no rounding: it changes little with the inputs" * smooth
     return Finding("unexplained", case.leaf, text=text, exact=False)
+
+
+def _smooth(case: Case) -> bool:
+    """Whether the error is nearly the same at neighbouring inputs, as no rounding error is."""
+    here, there = [], []
+    for k, trial in enumerate(case.trials[:4]):
+        rng = np.random.default_rng(k)
+        near = [_near(a, rng) for a in trial.arrays]
+        dy = tuple(_near(d, rng) for d in trial.dy) if isinstance(trial.dy, tuple) else _near(trial.dy, rng)
+        other = Trial(trial.reference, trial.kernel, near, trial.sizes, 0, dy)
+        if other.observe().gradients is None or structure.gradient(other, case.leaf).shape != case.yours[k].shape:
+            return False
+        here.append(np.ravel(case.yours[k] - trial.derived(case.leaf)) / (case.scales[k] or 1))
+        there.append(np.ravel(structure.gradient(other, case.leaf) - other.derived(case.leaf)) / (case.scales[k] or 1))
+    a, b = np.concatenate(here), np.concatenate(there)
+    return bool(a @ b > 0.9 * np.sqrt((a @ a) * (b @ b)))
+
+
+def _near(a: Array, rng: Any) -> Array:
+    """The array with every float moved by a hundred-thousandth of it."""
+    return a * (1 + 1e-5 * rng.choice([-1, 1], a.shape)).astype(a.dtype) if a.dtype.kind == "f" else a
 
 
 def _share(case: Case, k: int) -> float:
     """How much of the error's square a combination of the terms can account for."""
     error = (case.yours[k] - case.trials[k].derived(case.leaf)).ravel()
+    if not case.terms[k]:
+        return 0.0
     matrix = np.stack([np.ravel(t) for t in case.terms[k]], axis=1)
     solution = np.linalg.lstsq(matrix, error, rcond=None)[0]
     total = float(error @ error)

@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -24,15 +25,17 @@ POWERS = (
     (3.0, "{}^3"),
     (-3.0, "1/{}^3"),
 )
+_VALUE, _POWER, _TWO = 0.0, 0.2, 1.8  # a value, a power of it, two values: that is another operand, rather
 
 
 @dataclass(frozen=True, slots=True)
 class Factor:
-    """What a term is multiplied by: a symbol, others that fit as well, and how simple it is."""
+    """What a term is multiplied by: a symbol, others that fit as well, and how far-fetched it is."""
 
     symbol: str
     others: tuple[str, ...] = ()
-    cost: float = 1.0
+    cost: float = 0.0
+    odd: bool = False  # a number that no symbol stands for
 
     @property
     def text(self) -> str:
@@ -45,86 +48,133 @@ class Factor:
         return self.symbol == "1"
 
 
-ONE = Factor("1", cost=0.0)
-Symbol = tuple[str, Callable[[Mapping[str, int]], float]]
+ONE = Factor("1")
+Symbol = tuple[str, float, Callable[[Mapping[str, int]], float]]  # text, cost, value at some sizes
 
 
-def _numbers() -> list[Symbol]:
-    plain = [("1", 1.0), ("0", 0.0), ("-1", -1.0), ("2", 2.0), ("1/2", 0.5)]
-    return [(text, lambda sizes, v=value: v) for text, value in plain]  # type: ignore[misc]
+def _constant(text: str, cost: float) -> Symbol:
+    value = float(Fraction(text))
+    return text, cost, lambda sizes: value
 
 
-def _other_numbers() -> list[Symbol]:
-    plain = [
-        ("-2", -2.0),
-        ("-1/2", -0.5),
-        ("3", 3.0),
-        ("4", 4.0),
-        ("1/3", 1 / 3),
-        ("1/4", 0.25),
-        ("3/2", 1.5),
-        ("2/3", 2 / 3),
-    ]
-    return [(text, lambda sizes, v=value: v) for text, value in plain]  # type: ignore[misc]
+_FIRST = [_constant(t, 0.0) for t in ("1", "0", "-1")] + [_constant(t, 0.05) for t in ("2", "1/2")]
+_LAST = [_constant(t, 0.25) for t in ("-2", "-1/2", "3", "4", "1/3", "1/4", "3/2", "2/3")]
 
 
-def _of_letter(n: str) -> list[Symbol]:
+def _of_letter(name: str) -> list[Symbol]:
+    n = name if name.isidentifier() else f"({name})"
+
+    def less(s: Mapping[str, int]) -> float:
+        return s[name] - 1 if s[name] > 1 else math.nan
+
     return [
-        (n, lambda s: s[n]), (f"1/{n}", lambda s: 1 / s[n]), (f"2/{n}", lambda s: 2 / s[n]), (f"{n}/2", lambda s: s[n] / 2),
-        (f"{n}/({n}-1)", lambda s: s[n] / (s[n] - 1) if s[n] > 1 else math.nan), (f"({n}-1)/{n}", lambda s: (s[n] - 1) / s[n]),
-        (f"1/({n}-1)", lambda s: 1 / (s[n] - 1) if s[n] > 1 else math.nan), (f"{n}-1", lambda s: s[n] - 1),
-        (f"sqrt({n})", lambda s: math.sqrt(s[n])), (f"1/sqrt({n})", lambda s: 1 / math.sqrt(s[n])),
-        (f"{n}^2", lambda s: s[n] ** 2), (f"1/{n}^2", lambda s: 1 / s[n] ** 2), (f"2*{n}", lambda s: 2 * s[n]),
-        (f"1/(2*{n})", lambda s: 0.5 / s[n]), (f"({n}+1)/{n}", lambda s: (s[n] + 1) / s[n]), (f"{n}/({n}+1)", lambda s: s[n] / (s[n] + 1)),
-        (f"sqrt({n}/({n}-1))", lambda s: math.sqrt(s[n] / (s[n] - 1)) if s[n] > 1 else math.nan),
-        (f"sqrt(({n}-1)/{n})", lambda s: math.sqrt((s[n] - 1) / s[n])),
+        (name, 0.1, lambda s: s[name]), (f"1/{n}", 0.1, lambda s: 1 / s[name]),
+        (f"2/{n}", 0.2, lambda s: 2 / s[name]), (f"{n}/2", 0.2, lambda s: s[name] / 2),
+        (f"{n}/({name}-1)", 0.2, lambda s: s[name] / less(s)), (f"({name}-1)/{n}", 0.2, lambda s: (s[name] - 1) / s[name]),
+        (f"1/({name}-1)", 0.2, lambda s: 1 / less(s)), (f"{name}-1", 0.2, lambda s: s[name] - 1),
+        (f"sqrt({name})", 0.2, lambda s: math.sqrt(s[name])), (f"1/sqrt({name})", 0.2, lambda s: 1 / math.sqrt(s[name])),
+        (f"{n}^2", 0.2, lambda s: s[name] ** 2), (f"1/{n}^2", 0.2, lambda s: 1 / s[name] ** 2),
+        (f"2*{name}", 0.2, lambda s: 2 * s[name]), (f"1/(2*{name})", 0.2, lambda s: 0.5 / s[name]),
+        (f"({name}+1)/{n}", 0.4, lambda s: (s[name] + 1) / s[name]), (f"{n}/({name}+1)", 0.4, lambda s: s[name] / (s[name] + 1)),
+        (f"sqrt({n}/({name}-1))", 0.3, lambda s: math.sqrt(s[name] / less(s))),
+        (f"sqrt(({name}-1)/{n})", 0.3, lambda s: math.sqrt((s[name] - 1) / s[name])),
     ]  # fmt: skip
 
 
 def _of_pair(n: str, c: str) -> list[Symbol]:
+    over = c if c.isidentifier() else f"({c})"
+    under = n if n.isidentifier() else f"({n})"
     return [
-        (f"{n}/{c}", lambda s: s[n] / s[c]), (f"{c}/{n}", lambda s: s[c] / s[n]), (f"{n}*{c}", lambda s: s[n] * s[c]),
-        (f"1/({n}*{c})", lambda s: 1 / (s[n] * s[c])), (f"2/({n}*{c})", lambda s: 2 / (s[n] * s[c])),
-        (f"{n}*{c}/({n}*{c}-1)", lambda s: s[n] * s[c] / (s[n] * s[c] - 1) if s[n] * s[c] > 1 else math.nan),
+        (f"{n}/{over}", 0.2, lambda s: s[n] / s[c]), (f"{c}/{under}", 0.2, lambda s: s[c] / s[n]),
+        (f"{n}*{c}", 0.2, lambda s: s[n] * s[c]), (f"1/({n}*{c})", 0.2, lambda s: 1 / (s[n] * s[c])),
+        (f"2/({n}*{c})", 0.2, lambda s: 2 / (s[n] * s[c])),
     ]  # fmt: skip
 
 
-def symbols(letters: Sequence[str]) -> Iterator[Symbol]:
+def symbols(names: Sequence[str]) -> list[Symbol]:
     """All symbols that a coefficient may be, the simplest first."""
-    yield from _numbers()
-    of_sizes = [s for n in letters for s in _of_letter(n)]
-    of_sizes += [s for n, c in itertools.combinations(letters, 2) for s in _of_pair(n, c)]
-    yield from of_sizes
-    yield from _other_numbers()
-    for text, value in of_sizes:
-        yield f"-{text}", lambda s, v=value: -v(s)  # type: ignore[misc]
+    of_sizes = [s for n in names for s in _of_letter(n)]
+    of_sizes += [s for n, c in itertools.combinations(names, 2) for s in _of_pair(n, c)]
+    unlike: dict[str, Symbol] = {}  # a pair of letters may be what a reduction counts, too
+    for symbol in of_sizes:
+        unlike.setdefault(symbol[0], symbol)
+    negated = [(f"-{t}", c + 0.1, lambda s, v=v: -v(s)) for t, c, v in unlike.values()]  # type: ignore[misc]
+    return [*_FIRST, *unlike.values(), *_LAST, *negated]
 
 
-def recognise(
-    coefficients: Sequence[float], sizes: Sequence[Mapping[str, int]], tolerance: float = COEFFICIENT
-) -> Factor | None:
+def recognise(coefficients: Sequence[float], sizes: Sizes, tolerance: float = COEFFICIENT) -> Factor | None:
     """The symbol that a coefficient is on every probe; the number itself if it is the same on all; else None."""
-    letters = list(sizes[0])
-    fits = []
-    for text, value in symbols(letters):
-        if all(_near(c, value(s), tolerance) for c, s in zip(coefficients, sizes, strict=True)):
-            fits.append(text)
+    found: list[tuple[float, Symbol]] = []
+    for symbol in symbols(list(sizes.generic)):
+        error = max(_error(c, symbol[2](s)) for c, s in zip(coefficients, sizes.probes, strict=True))
+        if error <= tolerance:
+            found.append((error, symbol))
+    # Where several are near, 0 and 1/N² at N = 4000 say, those that are nearest.
+    nearest = min((error for error, _ in found), default=0.0)
+    fits = [symbol for error, symbol in found if error <= max(10 * nearest, 1e-12)]
     if fits:
-        alike = all(s == sizes[0] for s in sizes)
-        others = tuple(fits[1:]) if alike and letters and fits[0] not in ("0", "1", "-1") else ()
-        return Factor(fits[0], others, 0.0 if fits[0] == "1" else 1.0)
+        text, cost, value = fits[0]
+        # 4 and N/2 are one number at N = 8; 2/C and 1/(C/2) are one at any size, and said once.
+        seen = {value(sizes.generic): text}
+        for other, _, v in fits[1:] if text not in ("0", "1", "-1") else ():
+            seen.setdefault(v(sizes.generic), other)
+        return Factor(text, tuple(seen.values())[1:], cost)
     first = coefficients[0]
-    if all(_near(c, first, tolerance) for c in coefficients) and math.isfinite(first):
-        return Factor(f"{first:.6g}", (), 1.5)
+    if all(_error(c, first) <= tolerance for c in coefficients) and math.isfinite(first):
+        fraction = Fraction(first).limit_denominator(64)
+        if abs(float(fraction) - first) <= min(tolerance, 1e-7) * abs(first):
+            return Factor(str(fraction), (), 0.45, odd=True)
+        return Factor(f"{first:.6g}" if tolerance < 1e-5 else f"{first:.3g}", (), 1.4, odd=True)
     return None
 
 
-def _near(c: float, value: float, tolerance: float) -> bool:
-    return (
-        abs(c - value) <= tolerance * max(1.0, abs(value))
-        if abs(value) > 1e-6 or value == 0
-        else abs(c - value) <= tolerance * abs(value)
-    )
+def _error(c: float, value: float) -> float:
+    """How far a coefficient is from a value, relative to it if it is large."""
+    return abs(c - value) / max(1.0, abs(value)) if math.isfinite(c) and not math.isnan(value) else math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """What factors are written in, on every probe and at sizes that no two symbols have by chance in common."""
+
+    probes: list[dict[str, int]]
+    generic: dict[str, float]
+
+
+def named_sizes(trials: Sequence[Trial]) -> Sizes:
+    """The letters, and what the reductions count: ``H*W`` or ``3*H*W``."""
+    letters = [t.sizes for t in trials]
+    primes = dict(zip(letters[0], (101, 103, 107, 109, 113, 127, 131, 137, 139, 149), strict=False))
+    sizes = Sizes([dict(s) for s in letters], dict(primes))
+    for k, step in trials[0].tape.steps.items():
+        if step.op.name not in ("sum", "mean"):
+            continue
+        counts = [count_of(t, k) for t in trials]
+        text, chosen, ratio = count_text(counts, letters)
+        if text and text not in primes:
+            sizes.generic[text] = float(ratio) * math.prod(primes[x] for x in chosen)
+            for s, n in zip(sizes.probes, counts, strict=True):
+                s[text] = n
+    return sizes
+
+
+def count_of(trial: Trial, k: int) -> int:
+    """How many elements a reduction takes together."""
+    step = trial.tape.steps[k]
+    shape = np.shape(trial.values[step.operands[0]])
+    return int(np.prod([shape[a] for a in step.params["axis"]]))
+
+
+def count_text(counts: Sequence[int], sizes: Sequence[Mapping[str, int]]) -> tuple[str, tuple[str, ...], Fraction]:
+    """A count on every probe in letters, ``H*W`` or ``C/2``, these letters and the ratio; "" if it is no such product."""
+    for count in range(1, min(len(sizes[0]), 4) + 1):
+        for chosen in itertools.combinations(sizes[0], count):
+            ratios = {Fraction(n, math.prod(s[x] for x in chosen)) for n, s in zip(counts, sizes, strict=True)}
+            if len(ratios) == 1 and (len(set(counts)) > 1 or ratios == {Fraction(1)}):
+                (r,) = ratios
+                times = "" if r.numerator == 1 else f"{r.numerator}*"
+                return times + "*".join(chosen) + ("" if r.denominator == 1 else f"/{r.denominator}"), chosen, r
+    return "", (), Fraction(1)
 
 
 # -- factors that are values of nodes ----------------------------------------------------------------
@@ -133,49 +183,71 @@ def _near(c: float, value: float, tolerance: float) -> bool:
 def quantities(trial: Trial, leaf: str) -> list[tuple[str, int]]:
     """The values that a factor may be made of, names given by a person first: (name, place)."""
     shape = trial.values[trial.place[leaf]].shape
-    found: list[tuple[str, int]] = []
+    found: dict[int, str] = {}
     for k in [*trial.place.values(), *range(trial.tape.inputs), *trial.tape.steps]:
-        value = trial.values[k]
-        if not isinstance(value, np.ndarray) or value.dtype.kind != "f" or k in [p for _, p in found]:
-            continue
-        if value.ndim > len(shape) or _broadcasts(value.shape, shape) is False:
-            continue
         t = trial.tape.tensors[k]
+        if k in found or aligned(trial, k, shape) is None or trial.names.same(t):
+            continue
         name = trial.names.of(t)
-        found.append((name if t in trial.names.given else f"({name.replace(' ', '')})", k))
-    return sorted(found, key=lambda item: (item[0].startswith("("), item[1]))
+        plain = t in trial.names.given and (name.isidentifier() or not set(name) & set("+-*/−@ "))
+        found[k] = name if plain else f"({name.replace(' ', '')})"
+    return sorted(((name, k) for k, name in found.items()), key=lambda item: (item[0].startswith("("), item[1]))
+
+
+def aligned(trial: Trial, k: int, shape: tuple[int, ...]) -> Array | None:
+    """A value so that it broadcasts to a shape: as NumPy does it, by its own axes, or through a reshape of the graph."""
+    key = (k, shape)
+    if key not in trial.aligned:
+        value = trial.values[k]
+        usable = isinstance(value, np.ndarray) and value.dtype.kind == "f"
+        trial.aligned[key] = _aligned(trial, value, shape) if usable else None
+    return trial.aligned[key]
+
+
+def _aligned(trial: Trial, value: Array, shape: tuple[int, ...]) -> Array | None:
+    if _broadcasts(value.shape, shape):
+        return value
+    for axes in itertools.combinations(range(len(shape)), value.ndim):
+        if all(value.shape[i] in (1, shape[a]) for i, a in enumerate(axes)):
+            return value.reshape([value.shape[axes.index(a)] if a in axes else 1 for a in range(len(shape))])
+    for step in trial.tape.steps.values():
+        if step.op.name == "reshape":
+            for other in (np.shape(trial.values[step.operands[0]]), tuple(step.params["shape"])):
+                if other != shape and math.prod(other) == math.prod(shape) and _broadcasts(value.shape, other):
+                    return np.broadcast_to(value, other).reshape(shape)
+    return None
 
 
 def _broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
-    try:
-        return np.broadcast_shapes(shape, to) == to
-    except ValueError:
-        return False
+    return len(shape) <= len(to) and all(n in (1, m) for n, m in zip(shape[::-1], to[::-1], strict=False))
 
 
-def monomials(trial: Trial, leaf: str) -> Iterator[tuple[str, list[tuple[int, float]]]]:
-    """Powers of one quantity, then products of two named ones: (symbol, [(place, power), …])."""
+Monomial = Sequence[tuple[int, float]]
+
+
+def monomials(trial: Trial, leaf: str) -> Iterator[tuple[str, float, Monomial]]:
+    """Powers of one quantity, then products of two named ones: (symbol, cost, [(place, power), …])."""
     every = quantities(trial, leaf)
     named = [q for q in every if not q[0].startswith("(")]
     for power, text in POWERS[:4]:
         for name, k in named:
-            yield text.format(name), [(k, power)]
+            yield text.format(name), _VALUE if abs(power) == 1 else _POWER, [(k, power)]
     for power, text in POWERS:
         for name, k in every:
             if power in (0.5, -0.5, 3.0, -3.0) or name.startswith("("):
-                yield text.format(name), [(k, power)]
+                yield text.format(name), _POWER, [(k, power)]
     # A quotient of two values in the leaf's own shape says that a term is another one altogether.
     shape = trial.values[trial.place[leaf]].shape
     small = [(name, k) for name, k in every if np.shape(trial.values[k]) != shape or not shape]
     for (a, i), (b, j) in itertools.permutations(small, 2):
         if a < b:
-            yield f"{a}*{b}", [(i, 1.0), (j, 1.0)]
-        yield f"{a}/{b}", [(i, 1.0), (j, -1.0)]
+            yield f"{a}*{b}", _TWO, [(i, 1.0), (j, 1.0)]
+        yield f"{a}/{b}", _TWO, [(i, 1.0), (j, -1.0)]
         if a < b:
-            yield f"1/({a}*{b})", [(i, -1.0), (j, -1.0)]
-        yield f"{a}/{b}^2", [(i, 1.0), (j, -2.0)]
-        yield f"{a}^2/{b}", [(i, 2.0), (j, -1.0)]
-        yield f"{a}^2*{b}", [(i, 2.0), (j, 1.0)]
+            yield f"1/({a}*{b})", _TWO, [(i, -1.0), (j, -1.0)]
+        yield f"{a}/{b}^2", _TWO, [(i, 1.0), (j, -2.0)]
+        yield f"{a}^2/{b}", _TWO, [(i, 2.0), (j, -1.0)]
+        yield f"{a}^2*{b}", _TWO, [(i, 2.0), (j, 1.0)]
 
 
 def is_trivial(value: Any) -> bool:
@@ -183,11 +255,13 @@ def is_trivial(value: Any) -> bool:
     return not np.isfinite(value).all() or bool(np.all(np.abs(np.asarray(value) - 1) < 1e-9))
 
 
-def value_of(monomial: Sequence[tuple[int, float]], values: Sequence[Any]) -> Any:
-    """The monomial's value on one probe."""
+def value_of(monomial: Monomial, trial: Trial, shape: tuple[int, ...]) -> Any:
+    """The monomial's value on one probe, so that it broadcasts to the shape; None where it does not."""
     total: Any = 1.0
     with np.errstate(all="ignore"):
         for k, power in monomial:
-            v = np.asarray(values[k])
+            v = aligned(trial, k, shape)
+            if v is None:
+                return None
             total = total * (np.sqrt(v) if power == 0.5 else 1 / np.sqrt(v) if power == -0.5 else v**power)
     return total

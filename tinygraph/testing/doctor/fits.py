@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..paths import Path
-from .factors import ONE, Factor, is_trivial, monomials, recognise, value_of
+from .factors import ONE, Factor, Monomial, is_trivial, monomials, named_sizes, recognise, value_of
 from .probes import Trial
 from .structure import gradient
 
@@ -28,13 +28,15 @@ class Explanation:
     term: str = ""
     factor: str = ""
     predict: Callable[[Trial], Any] | None = None
+    odd: bool = False  # a factor in it is a number that stands for nothing
+    common: bool = False  # one of many ways to say the same: a factor on one edge of a path
 
 
 class Case:
     """One wrong gradient on all probes: what the kernel gave, and the terms of the right one."""
 
     def __init__(
-        self, leaf: str, trials: Sequence[Trial], paths: Sequence[Path], tolerance: float, digits: float
+        self, leaf: str, trials: Sequence[Trial], paths: Sequence[Path], tolerance: float, digits: float, budget: float
     ) -> None:
         self.leaf, self.trials, self.tolerance, self.digits = leaf, list(trials), tolerance, digits
         self.yours = [gradient(t, leaf) for t in trials]
@@ -47,12 +49,20 @@ class Case:
         self.paths = [p for p, n in zip(paths, null, strict=True) if not n]
         self.null = [p for p, n in zip(paths, null, strict=True) if n]
         self.terms = [[x for x, n in zip(terms, null, strict=True) if not n] for terms in every]
-        self.sizes = [t.sizes for t in trials]
+        self.sizes = named_sizes(trials)
+        # What a search costs is counted, not timed: the same question gets the same answer on every machine.
+        self.budget = budget
+        self.weights = [sum(1 + np.size(v) / 4096 for v in t.values) for t in trials]
 
     @property
     def labels(self) -> list[str]:
         """The names of the terms that are not always zero."""
         return [p.label for p in self.paths]
+
+    def spend(self, runs: float = 1.0, k: int = 0) -> bool:
+        """Pay for runs through the graph of probe ``k``; false once nothing is left."""
+        self.budget -= runs * self.weights[k]
+        return self.budget > 0
 
     def fits(self, k: int, prediction: Any) -> bool:
         """Whether a prediction for probe ``k`` is what the kernel gave."""
@@ -83,9 +93,9 @@ def explanations(
     if not terms[0]:
         return
     for kind in (_whole, _one_term, _all_terms, _by_value, *(() if simple else (_by_index,))):
-        found = [e for e in kind(case, terms) if not (simple and kind is _by_value and e.term == "all")]
-        if found:
-            yield from found
+        found = [e for e in kind(case, terms) if not (simple and (e.odd or (kind is _by_value and e.term == "all")))]
+        yield from found
+        if any(not e.odd for e in found):
             return
 
 
@@ -103,6 +113,8 @@ def _whole(case: Case, terms: Sequence[Sequence[Any]]) -> Iterator[Explanation]:
 
 
 def _one_term(case: Case, terms: Sequence[Sequence[Any]]) -> Iterator[Explanation]:
+    if len(terms[0]) < 2:
+        return
     for k in range(len(terms[0])):
         coefficients = []
         for y, parts, scale in zip(case.yours, terms, case.scales, strict=True):
@@ -131,39 +143,45 @@ def _all_terms(case: Case, terms: Sequence[Sequence[Any]]) -> Iterator[Explanati
     if all(f is not None for f in factors):
         chosen = [f for f in factors if f is not None]
         if not all(f.is_one for f in chosen):
-            yield _explain(case, chosen, 2.2 + 0.2 * sum(not f.is_one for f in chosen))
+            yield _explain(case, chosen, 2.2)
 
 
 def _by_value(case: Case, terms: Sequence[Sequence[Any]]) -> Iterator[Explanation]:
     """The whole gradient, or one term, times the value of a node."""
-    first = case.trials[0]
+    first, shape = case.trials[0], case.yours[0].shape
     count = len(terms[0])
     targets = [None, *range(count)] if count > 1 else [None]
-    wanted = {}
-    for k in targets:
-        rest = case.yours[0] if k is None else case.yours[0] - (sum(terms[0]) - terms[0][k])
-        wanted[k] = (rest, sum(terms[0]) if k is None else terms[0][k])
+    # A few elements tell most candidates from what the kernel gave.
+    at = np.unravel_index(np.random.default_rng(0).integers(0, max(case.yours[0].size, 1), 24), shape) if shape else ()
+    wanted = {k: tuple(np.broadcast_to(a, shape)[at] for a in _rest(case, terms, 0, k)) for k in targets}
     seen: set[int | None] = set()
-    for symbol, monomial in monomials(first, case.leaf):
-        value = value_of(monomial, first.values)
-        if is_trivial(value):
+    for symbol, cost, monomial in monomials(first, case.leaf):
+        value = value_of(monomial, first, shape)
+        if value is None:
             continue
+        here = np.broadcast_to(value, shape)[at]
         for k in targets:
             rest, part = wanted[k]
-            if k in seen or not within(rest, part * value, case.tolerance * case.scales[0]):
+            if k in seen or not within(rest, part * here, case.tolerance * case.scales[0]) or is_trivial(value):
                 continue
-            if all(
-                within(
-                    y if k is None else y - (sum(p) - p[k]),
-                    (sum(p) if k is None else p[k]) * value_of(monomial, t.values),
-                    case.tolerance * s,
-                )
-                for y, p, t, s in zip(case.yours, terms, case.trials, case.scales, strict=True)
-            ):
+            if all(_times_value(case, terms, j, k, monomial) for j in range(len(case.trials))):
                 seen.add(k)
-                factor = Factor(symbol, (), 2.0)
+                factor = Factor(symbol, (), cost)
                 factors = [factor if k in (None, j) else ONE for j in range(count)]
                 yield _explain(case, factors, 2.2 if k is None else 3.0)
+
+
+def _rest(case: Case, terms: Sequence[Sequence[Any]], j: int, k: int | None) -> tuple[Any, Any]:
+    """What the kernel gave for one term, if the others are right, and the term; for None all of them."""
+    if k is None:
+        return case.yours[j], sum(terms[j])
+    return case.yours[j] - (sum(terms[j]) - terms[j][k]), terms[j][k]
+
+
+def _times_value(case: Case, terms: Sequence[Sequence[Any]], j: int, k: int | None, monomial: Monomial) -> bool:
+    rest, part = _rest(case, terms, j, k)
+    value = value_of(monomial, case.trials[j], case.yours[j].shape)
+    return value is not None and within(rest, part * value, case.tolerance * case.scales[j])
 
 
 def _by_index(case: Case, terms: Sequence[Sequence[Any]]) -> Iterator[Explanation]:
@@ -180,7 +198,7 @@ def _by_index(case: Case, terms: Sequence[Sequence[Any]]) -> Iterator[Explanatio
         if all(f is not None for f in factors):
             chosen = [f for f in factors if f is not None]
             if not all(f.is_one for f in chosen):
-                yield _explain(case, chosen, 4.0 + sum(f.cost for f in chosen))
+                yield _explain(case, chosen, 4.0)
 
 
 def _per_index(y: Array, parts: Sequence[Any], axis: int, bound: float) -> list[Array] | None:
@@ -203,20 +221,23 @@ def _along(case: Case, coefficients: Sequence[Array], axis: int) -> Factor | Non
     if all(np.ptp(c) <= loose * max(1.0, float(np.abs(c).max())) for c in coefficients):
         return recognise([float(np.mean(c)) for c in coefficients], case.sizes, loose)
     first = case.trials[0]
-    for symbol, monomial in monomials(first, case.leaf):
-        if is_trivial(value_of(monomial, first.values)):
+    for symbol, cost, monomial in monomials(first, case.leaf):
+        value = value_of(monomial, first, case.yours[0].shape)
+        if value is None or is_trivial(value):
             continue
         for k, trial in enumerate(case.trials):
-            line = _line(value_of(monomial, trial.values), case.yours[k].shape, axis)
+            line = _line(value_of(monomial, trial, case.yours[k].shape), case.yours[k].shape, axis)
             if line is None or not within(coefficients[k], line, loose * float(np.abs(line).max(initial=0))):
                 break
         else:
-            return Factor(symbol, (), 2.0)
+            return Factor(symbol, (), cost + 0.8)
     return None
 
 
 def _line(value: Any, shape: tuple[int, ...], axis: int) -> Array | None:
     """The value along one axis, if it does not vary along the others."""
+    if value is None:
+        return None
     v = np.asarray(value)
     aligned = (1,) * (len(shape) - v.ndim) + v.shape
     if (
@@ -250,8 +271,12 @@ def _least_squares(columns: Sequence[Any], target: Any) -> Any:
 def _explain(case: Case, factors: Sequence[Factor], cost: float) -> Explanation:
     """Which terms are multiplied by what, in words."""
     labels = case.labels
+    odd = any(f.odd for f in factors)
     if all(f == factors[0] for f in factors):
-        return Explanation("factor", f"all terms multiplied by {factors[0].text}", cost, "all", factors[0].symbol)
+        text = f"all terms multiplied by {factors[0].text}"
+        return Explanation("factor", text, cost + factors[0].cost, "all", factors[0].symbol, odd=odd)
     changed = [(label, f) for label, f in zip(labels, factors, strict=True) if not f.is_one]
     text = "; ".join(f"term {label} multiplied by {f.text}" for label, f in changed)
-    return Explanation("factor", text, cost, "; ".join(n for n, _ in changed), "; ".join(f.symbol for _, f in changed))
+    cost += sum(f.cost for _, f in changed) + 0.2 * (len(changed) - 1)
+    term, factor = "; ".join(n for n, _ in changed), "; ".join(f.symbol for _, f in changed)
+    return Explanation("factor", text, cost, term, factor, odd=odd)

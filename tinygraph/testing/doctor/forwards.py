@@ -107,7 +107,7 @@ def _renamed(case: Case, others: Sequence[Other]) -> Case:
     seen = copy.copy(case)
     seen.trials = [copy.copy(t) for t in case.trials]
     for trial, other in zip(seen.trials, others, strict=True):
-        trial.values = other.values
+        trial.values, trial.aligned = other.values, {}
     return seen
 
 

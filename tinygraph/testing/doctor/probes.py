@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from ..tape import Hook, Tape
 Array = np.ndarray[Any, Any]
 DOMAINS = ("real", "positive", "probability", "labels")
 SIZES = (5, 6, 7, 8, 9, 10, 11, 12, 13)
+_SAFE: tuple[Any, ...] = ("real", "positive", (0.1, 0.9), (-0.9, 0.9), (1.1, 3.0))
 
 
 class Trial:
@@ -27,7 +29,7 @@ class Trial:
         self, reference: Callable[..., Any], kernel: Kernel, arrays: Sequence[Array], sizes: Mapping[str, int], seed: int,
         dy: Any = None,
     ) -> None:  # fmt: skip
-        self.kernel, self.arrays, self.sizes = kernel, list(arrays), dict(sizes)
+        self.reference, self.kernel, self.arrays, self.sizes = reference, kernel, list(arrays), dict(sizes)
         self.graph, self.names = trace_named(reference, arrays)
         self.tape = Tape(self.graph)
         rng = np.random.default_rng([seed, 0xD0C])
@@ -47,7 +49,9 @@ class Trial:
             self.totals = self.tape.backward(self.values, self.dys, list(self.place.values()))
         self._terms: dict[str, list[Any]] = {}
         self._masses: dict[str, Array] = {}
+        self.aligned: dict[tuple[int, tuple[int, ...]], Any] = {}
         self.seen: Observed | None = None
+        self.low: int | None = None  # the node whose small constant matters here
 
     def observe(self, nondeterministic: bool = False) -> Observed:
         """Let the kernel run, on copies."""
@@ -152,6 +156,7 @@ class Draw:
     ) -> None:  # fmt: skip
         self.shapes, self.dims, self.domains = shapes, dims or {}, domains or {}
         self.dtypes, self.like = dtypes, like or {}
+        self.pools: dict[str, Array] = {}
         check_draw(shapes, self.dims, self.domains)
 
     def sizes(self, rng: Any, small: bool = False) -> dict[str, int]:
@@ -172,21 +177,27 @@ class Draw:
         letters = {1: "N", 2: "NC", 3: "NCL", 4: "NCHW"}.get(len(shape), "NCDHW"[: len(shape)])
         return {letter: n for letter, n in zip(letters, shape, strict=False) if n > 1}
 
-    def arrays(self, rng: Any, sizes: Mapping[str, int], safe: str) -> dict[str, Array]:
-        """One array per argument."""
+    def arrays(self, rng: Any, sizes: Mapping[str, int], safe: Any, ones: bool = False) -> dict[str, Array]:
+        """One array per argument; ``safe``: the domain of those that none is given for; ``ones``: axes ``C?`` may be 1."""
         rest = tuple(int(n) for n in rng.choice([2, 3, 4], 2, replace=False)) if self.shapes.has_rest else ()
-        shapes = self.shapes.concrete(sizes, rest)
-        return {name: self._array(name, shape, rng, sizes, safe) for name, shape in shapes.items()}
+        optional = self.shapes.optional_axes if ones else ()
+        chosen = [axis for axis in optional if len(optional) == 1 or rng.integers(2)]
+        shapes = self.shapes.concrete(sizes, rest, chosen)
+        domains = safe if isinstance(safe, dict) else dict.fromkeys(shapes, safe)
+        return {name: self._array(name, shape, rng, sizes, domains[name]) for name, shape in shapes.items()}
 
-    def _array(self, name: str, shape: tuple[int, ...], rng: Any, sizes: Mapping[str, int], safe: str) -> Array:
+    def _array(self, name: str, shape: tuple[int, ...], rng: Any, sizes: Mapping[str, int], safe: Any) -> Array:
         domain, dtype = self.domains.get(name), self.dtypes.get(name, np.dtype(np.float64))
         like = self.like.get(name)
         if domain is None and like is not None:
             if like.dtype.kind != "f":
                 return like.copy()
             domain = _domain_of(like)
-        if domain is None or not isinstance(domain, (str, tuple, list)):
+        if domain is None or domain == "real":
             domain = safe
+        if hasattr(domain, "map"):
+            pool = self._pool(name)
+            return rng.choice(pool, shape, replace=pool.size < int(np.prod(shape))).astype(dtype)  # type: ignore[no-any-return]
         if domain == "labels":
             return rng.integers(0, _classes(self.shapes, name, sizes), shape)  # type: ignore[no-any-return]
         if domain == "positive":
@@ -199,6 +210,39 @@ class Draw:
         drawn: Array = rng.normal(size=shape)
         # Nothing generic is near 0, 1 or a power of two; parameters of either sign.
         return np.where(np.abs(drawn) < 0.1, drawn + np.copysign(0.25, drawn), drawn).astype(dtype)
+
+    def _pool(self, name: str) -> Array:
+        """What a strategy yields, to choose from."""
+        if name not in self.pools:
+            self.pools[name] = _drawn(self.domains[name])
+        return self.pools[name]
+
+    def fixed(self, name: str) -> bool:
+        """Whether an argument's values may not be scaled down without leaving its domain."""
+        domain = self.domains.get(name)
+        if isinstance(domain, (tuple, list)):
+            return not domain[0] <= 0 <= domain[1]
+        like = self.like.get(name)
+        guessed = domain is None and like is not None and _domain_of(like) == "probability"
+        return guessed or domain not in (None, "real", "positive")
+
+
+def _drawn(strategy: Any) -> Array:
+    """A hundred values of a Hypothesis strategy, the same ones every time."""
+    from hypothesis import HealthCheck, Phase, given, settings
+
+    found: list[Any] = []
+
+    @settings(
+        max_examples=100, database=None, derandomize=True, deadline=None, phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )  # fmt: skip
+    @given(strategy)
+    def collect(value: Any) -> None:
+        found.append(np.ravel(np.asarray(value)))
+
+    collect()
+    return np.unique(np.concatenate(found))
 
 
 def check_draw(shapes: Shapes, dims: Mapping[str, Any], domains: Mapping[str, Any]) -> None:
@@ -252,47 +296,91 @@ def _domain_of(like: Array) -> str | None:
 
 
 def draw_trials(reference: Callable[..., Any], kernel: Kernel, draw: Draw, count: int, seed: int) -> list[Trial]:
-    """``count`` probes; half of them with a variance so low that small constants matter."""
+    """``count`` probes; half of them with a variance so low that small constants matter.
+
+    The arguments are real numbers; where the reference is not finite on those, positive ones, and so on.
+    """
+    best: list[Trial] = []
+    for safe in _domains(draw):
+        trials = _draw_trials(reference, kernel, draw, count, seed, safe)
+        if len(trials) == count:
+            return trials
+        best = max(best, trials, key=len)
+    if not best:
+        raise ArgumentError(
+            "diagnose: the reference is not finite on ordinary numbers; say where it is, e.g. domains={'x': 'positive'}"
+        )
+    return best
+
+
+def _domains(draw: Draw) -> Iterator[Any]:
+    """Domains to try for the arguments that none is given for: one for all, then each its own."""
+    yield from _SAFE
+    free = [n for n in draw.shapes.args if draw.domains.get(n) in (None, "real")]
+    if 1 < len(free) < 4:
+        for chosen in itertools.product(_SAFE, repeat=len(free)):
+            if len(set(chosen)) > 1:
+                yield {**dict.fromkeys(draw.shapes.args, "real"), **dict(zip(free, chosen, strict=True))}
+
+
+def _draw_trials(reference: Any, kernel: Kernel, draw: Draw, count: int, seed: int, safe: Any) -> list[Trial]:
+    """As many probes as are found; none where the reference is finite in few places only."""
     trials: list[Trial] = []
-    safe, attempt = "real", 0
-    while len(trials) < count:
-        attempt += 1
+    errors: list[Exception] = []
+    for attempt in range(1, 20 * count + 64):
         rng = np.random.default_rng([seed, attempt])
         sizes = draw.sizes(rng)
-        arrays = draw.arrays(rng, sizes, safe)
-        trial = Trial(reference, kernel, list(arrays.values()), sizes, seed + attempt)
-        if len(trials) % 2 and trial.finite:
-            trial = _low(reference, kernel, trial, seed + attempt)
-        if not trial.finite:
-            if attempt > 4 * count and not trials:
-                if safe == "positive":
-                    raise ArgumentError(
-                        "diagnose: the reference is not finite on ordinary numbers; say where it is, e.g. domains={'x': 'positive'}"
-                    )
-                safe = "positive"
-                attempt = 0
-            if attempt > 20 * count:
-                break
+        arrays = draw.arrays(rng, sizes, safe, len(trials) % 4 > 1)
+        try:
+            trial = Trial(reference, kernel, list(arrays.values()), sizes, seed + attempt)
+            if len(trials) % 2 and trial.finite:
+                trial = _low(reference, kernel, draw, trial, seed + attempt, len(trials) // 2)
+        except Exception as error:
+            # Not every reference takes every size: halves need even ones.
+            errors.append(error)
+            if draw.like and not draw.shapes.letters:
+                raise
+            if len(errors) > 64 and not trials:
+                raise ArgumentError(
+                    f"diagnose: the reference raises on generic arguments, {type(errors[0]).__name__}: {errors[0]}; "
+                    "give sizes that it takes with dims=, and domains={'t': 'labels'} for integers"
+                ) from errors[0]
             continue
-        trials.append(trial)
+        if trial.finite:
+            trials.append(trial)
+        if len(trials) == count or attempt - len(errors) > 8 + 2 * len(trials):
+            break
     return trials
 
 
-def _low(reference: Callable[..., Any], kernel: Kernel, trial: Trial, seed: int) -> Trial:
+def _low(reference: Any, kernel: Kernel, draw: Draw, trial: Trial, seed: int, turn: int) -> Trial:
     """The same probe with what a small constant is added to made as small as that constant."""
     constants = small_constants(trial.tape)
     if not constants:
         return trial
-    node, place, value = constants[0]
+    node, place, value = constants[turn % len(constants)]
     behind = [j for j in trial.tape.steps[node].operands if j != place]
     inputs = ancestors(trial.tape, behind[0]) if behind else set()
-    usual = float(np.median(np.abs(np.asarray(trial.values[behind[0]], np.float64)))) if behind else 0.0
-    if not usual:
+    usual = _usual(trial, behind[0]) if behind else 0.0
+    if not usual or any(draw.fixed(kernel.names[k]) for k in inputs):
         return trial
-    # Most such sums are of squares: the square root of the constant, else the constant itself.
+
+    def scaled(scale: float) -> Trial:
+        arrays = [
+            (a * scale).astype(a.dtype) if k in inputs and a.dtype.kind == "f" else a
+            for k, a in enumerate(trial.arrays)
+        ]
+        return Trial(reference, kernel, arrays, trial.sizes, seed)
+
+    # Most such sums are of squares: the square root of the constant. Where it is another power, that one.
     scale = np.sqrt(abs(value) / usual)
-    arrays = [
-        (a * scale).astype(a.dtype) if k in inputs and a.dtype.kind == "f" else a for k, a in enumerate(trial.arrays)
-    ]
-    low = Trial(reference, kernel, arrays, trial.sizes, seed)
+    low = scaled(scale)
+    power = np.log(_usual(low, behind[0]) / usual) / np.log(scale) if low.finite and _usual(low, behind[0]) else 2.0
+    if 0.2 < power < 8 and abs(power - 2) > 0.2:
+        low = scaled((abs(value) / usual) ** (1 / power))
+    low.low = node
     return low if low.finite else trial
+
+
+def _usual(trial: Trial, place: int) -> float:
+    return float(np.median(np.abs(np.asarray(trial.values[place], np.float64))))
