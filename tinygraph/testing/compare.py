@@ -270,7 +270,7 @@ def _gradients(
     return [
         _entry(name, g, derived.count + k, exact, options, seen.spread[k], derived.native[derived.count + k])
         for k, (name, g) in enumerate(zip(wrt, seen.gradients, strict=True))
-        if name not in broken
+        if name not in broken and g.dtype.kind == "f"
     ]
 
 

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import functools
 import inspect
+import warnings
 from collections.abc import Callable, Mapping, Sequence
+from types import MethodType
 from typing import Any
 
 import numpy as np
 
-from ..errors import ArgumentError
+from ..errors import ArgumentError, GradientMismatch
 from .check import Options, compare, compare_equivalent
 from .doctor import diagnose_problem
 from .extras import need, unwatched
-from .kernel import Kernel
-from .primitives import check_primitive
+from .kernel import Kernel, check_call, choose_wrt
+from .primitives import check_primitive, find
 from .problem import Problem
 from .report import Report
-from .shapes import Shapes, parse
-from .strategies import problems_for
+from .shapes import parameters, parse
+from .strategies import problems_for, trial
 
 REGIMES = ("generic", "scale", "offset", "degenerate")
 
@@ -29,7 +31,7 @@ def backward_test(
     forward: Callable[..., Any] | None = None, extras: Any = None, saved: Any = None, slack: float = 64.0, samples: int = 8,
     kinks: str = "hull", compute_dtype: Any = None, nondeterministic: bool = False, tolerance: tuple[float, float] | None = None,
     hunt: bool = False, doctor: bool = True, specs: Mapping[str, Any] | None = None, **shapes: Any,
-) -> Callable[[Callable[..., Any]], Callable[[], None]]:  # fmt: skip
+) -> Callable[[Callable[..., Any]], Callable[..., None]]:  # fmt: skip
     """Make a Hypothesis test of a backward: the decorated function's body is the code under test.
 
     ::
@@ -43,9 +45,10 @@ def backward_test(
     failure is shrunk to small numbers, and its message names the wrong term. ``regimes``: what is drawn,
     of generic, scale, offset, degenerate, bulk and nonfinite. ``hunt=True`` lets Hypothesis look for
     the largest error. ``doctor=False`` leaves the diagnosis out. Options of Hypothesis are set with its
-    own ``@settings`` and ``@example(Problem(…))``, above or below.
+    own ``@settings`` and ``@example(Problem(…))``, above or below. A method gets ``self`` first.
 
-    Raises: MissingExtra without Hypothesis; inside the test, GradientMismatch.
+    Raises: MissingExtra without Hypothesis; ArgumentError where the function cannot be a backward of the
+    reference; inside the test, GradientMismatch, or ArgumentError where no example could be compared.
 
     >>> import numpy as np, tinygraph as tg
     >>> from tinygraph.testing import backward_test
@@ -60,19 +63,24 @@ def backward_test(
     def examine(kernel: Kernel, problem: Problem) -> Any:
         return diagnose_problem(reference, kernel, problem, shapes=known, dims=dims, domains=domains)
 
-    def decorate(backward: Callable[..., Any]) -> Callable[[], None]:
-        if not callable(backward):
-            raise ArgumentError(f"backward_test({backward!r}): decorates a function; write it above a def")
+    def decorate(fn: Callable[..., Any]) -> Callable[..., None]:
+        if not callable(fn):
+            raise ArgumentError(f"backward_test({fn!r}): decorates a function; write it above a def")
+        backward = MethodType(fn, fn) if _is_method(fn) else fn
+        check_call("backward_test", reference, backward, list(known.args), extras, saved)
+        tried = trial(reference, known, dtype=dtype, dims=dims, domains=domains)
+        choose_wrt("backward_test", list(known.args), tried, wrt)
 
-        def check(problem: Problem) -> Report:
-            report = compare(
-                reference, backward, problem, options, examine if doctor else (lambda kernel, problem: None)
-            )
+        def check(problem: Problem, *owner: Any) -> Report:
+            kernel = MethodType(fn, *owner) if owner else fn
+            report = compare(reference, kernel, problem, options, _calmly(examine) if doctor else lambda k, p: None)
             report.remember()
             return report
 
-        drawn = _problems(reference, known, dtype=dtype, dims=dims, domains=domains, regimes=regimes, layouts=layouts)
-        return _hypothesis_test(backward, check, drawn, hunt)
+        drawn = problems_for(
+            reference, known, dtype=dtype, dims=dims, domains=domains, regimes=regimes, layouts=layouts
+        )
+        return _hypothesis_test(fn, check, drawn, hunt)
 
     return decorate
 
@@ -97,12 +105,19 @@ def equivalent_test(
     known = parse("equivalent_test", f, shapes, specs)
     options = Options(slack=slack, samples=samples)
 
+    for fn in (f, g):
+        if not callable(fn):
+            raise ArgumentError(f"equivalent_test({fn!r}): compares two functions of tinygraph ops; give functions")
+        trial(fn, known, op="equivalent_test", dtype=dtype, dims=dims, domains=domains)
+
     def check(problem: Problem) -> Report:
         report = compare_equivalent(f, g, problem, options)
         report.remember()
         return report
 
-    drawn = _problems(f, known, dtype=dtype, dims=dims, domains=domains, regimes=regimes, layouts=False)
+    drawn = problems_for(
+        f, known, op="equivalent_test", dtype=dtype, dims=dims, domains=domains, regimes=regimes, layouts=False
+    )
 
     def test_equivalent() -> None:
         """The two functions agree."""
@@ -114,9 +129,10 @@ def primitive_test(op: Any, /, *, domains: Mapping[str, Any] | None = None) -> C
     """A Hypothesis test of everything that a primitive promises, from its record alone.
 
     ``test_my_op = primitive_test(my_op)``: its vjp and jvp against complex step, broadcasting, dtypes,
-    second order, and that nothing is written to.
+    second order, and that nothing is written to. ``op`` is a Primitive, its function or its name.
 
-    Raises: MissingExtra without Hypothesis; inside the test, GradientMismatch.
+    Raises: MissingExtra without Hypothesis; ArgumentError for what is no primitive; inside the test,
+    GradientMismatch.
 
     >>> import tinygraph as tg
     >>> from tinygraph.testing import primitive_test
@@ -124,56 +140,127 @@ def primitive_test(op: Any, /, *, domains: Mapping[str, Any] | None = None) -> C
     """
     hypothesis = need("hypothesis", "testing", "primitive_test")
     seeds = need("hypothesis.strategies", "testing", "primitive_test").integers(0, 2**32 - 1)
+    known = find("primitive_test", op, domains)[0]
 
     def test_primitive(seed: int) -> None:
         """The laws of one primitive."""
         __tracebackhide__ = True
-        check_primitive(op, domains=domains, seed=seed).check()
+        check_primitive(known, domains=domains, seed=seed).check()
 
-    return _without_deadline(hypothesis, hypothesis.given(seed=seeds)(test_primitive))  # type: ignore[no-any-return]
+    whole = hypothesis.given(seed=seeds)(hypothesis.settings(deadline=None)(test_primitive))
+    del whole._hypothesis_internal_settings_applied  # a default, which the user's own @settings replaces
+    return whole  # type: ignore[no-any-return]
 
 
-def _problems(reference: Callable[..., Any], known: Shapes, **options: Any) -> Any:
-    return problems_for(reference, known, **options)
+# -- one test ---------------------------------------------------------------------------------------------
 
 
 def _hypothesis_test(
-    fn: Callable[..., Any], check: Callable[[Problem], Report], drawn: Any, hunt: bool, about: str = ""
-) -> Callable[[], None]:
+    fn: Callable[..., Any], check: Callable[..., Report], drawn: Any, hunt: bool, about: str = ""
+) -> Callable[..., None]:
+    """The test of what ``check`` reports on the problems drawn; settings, examples and marks of ``fn`` go with it."""
     hypothesis = need("hypothesis", "testing", "backward_test")
+    tally = _Tally()
 
-    def test(problem: Problem) -> None:
-        __tracebackhide__ = True
+    def judge(problem: Problem, *owner: Any) -> None:
         with unwatched():
-            report = check(problem)
-        if hunt and report.entries:
-            worst = max(e.ratio for e in report.entries)
-            hypothesis.target(float(np.log10(min(max(worst, 1e-6), 1e300))), label="log10 of the rounding units")
-        report.check()
+            report = check(problem, *owner)
+            tally.add(report)
+            if hunt and report.entries:
+                worst = max(e.ratio for e in report.entries)
+                hypothesis.target(float(np.log10(min(max(worst, 1e-6), 1e300))), label="log10 of the rounding units")
+            report.check()
 
-    for name in ("__name__", "__qualname__", "__module__", "__doc__"):
-        if isinstance(value := getattr(fn, name, None), str):
-            setattr(test, name, value)
-    wrapped = _without_deadline(hypothesis, hypothesis.given(problem=drawn)(test))
-    _own_digest(wrapped, fn, about)
-    return wrapped  # type: ignore[no-any-return]
+    def of_function(problem: Problem) -> None:
+        judge(problem)
+
+    def of_method(self: Any, problem: Problem) -> None:
+        judge(problem, self)
+
+    test: Callable[..., None] = of_method if _is_method(fn) else of_function
+    _dress(test, fn)
+    run = hypothesis.given(problem=drawn)(test)
+    if not hasattr(run, "_hypothesis_internal_settings_applied"):  # a default, which the user's own @settings replaces
+        run._hypothesis_internal_use_settings = hypothesis.settings(deadline=None)
+    _own_digest(run, fn, about)
+
+    def whole(*owner: Any) -> None:
+        __tracebackhide__ = True
+        tally.start()
+        try:
+            run(*owner)
+        except GradientMismatch as error:
+            found = error
+        else:
+            return tally.judge(test.__name__)
+        raise found.with_traceback(None)  # the frames are ours and Hypothesis's; the message says it all
+
+    functools.update_wrapper(whole, run, updated=())
+    whole.__dict__ = run.__dict__  # one for both: settings, examples, seeds and marks from above reach ``run``
+    whole.__signature__ = inspect.signature(run)  # type: ignore[attr-defined]
+    return whole
 
 
-def _without_deadline(hypothesis: Any, test: Any) -> Any:
-    """The current settings without a deadline: as a default, which the user's own ``@settings`` replaces."""
-    test._hypothesis_internal_use_settings = hypothesis.settings(deadline=None)
-    return test
+class _Tally:
+    """How many examples of a run were compared: a test that compares none can't fail."""
+
+    def start(self) -> None:
+        """A new run."""
+        self.compared, self.skipped = 0, list[Report]()
+
+    def add(self, report: Report) -> None:
+        """One example more."""
+        if report.skipped:
+            self.skipped.append(report)
+        else:
+            self.compared += 1
+
+    def judge(self, name: str) -> None:
+        """The run is over."""
+        if self.skipped and not self.compared:
+            why, arrays = self.skipped[0].skipped, getattr(self.skipped[0].problem, "arrays", {})
+            raise ArgumentError(
+                f"{name}: none of {len(self.skipped)} examples was compared: {why}; give domains= that the reference "
+                f"can take, e.g. domains={{{next(iter(arrays), 'x')!r}: 'positive'}}"
+            )
+
+
+def _is_method(fn: Any) -> bool:
+    return inspect.isfunction(fn) and parameters(fn)[0][:1] == ["self"]
+
+
+def _dress(test: Any, fn: Any) -> None:
+    """Give a test the name of what it tests, and what other decorators have left there: settings, examples, marks."""
+    test.__name__ = test.__qualname__ = "test_backward"
+    if getattr(fn, "__name__", "").isidentifier():
+        for name in ("__name__", "__qualname__", "__doc__"):
+            setattr(test, name, getattr(fn, name, None) or test.__name__)
+    if isinstance(module := getattr(fn, "__module__", None), str):
+        test.__module__ = module
+    if inspect.isfunction(fn):
+        test.__dict__.update({k: v for k, v in vars(fn).items() if k not in ("__wrapped__", "__signature__")})
+
+
+def _calmly(doctor: Callable[[Kernel, Problem], Any]) -> Callable[[Kernel, Problem], Any]:
+    """The doctor, without an opinion where the test's body refuses the probes with ``assume``."""
+    errors = need("hypothesis.errors", "testing", "backward_test")
+
+    def examine(kernel: Kernel, problem: Problem) -> Any:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", errors.HypothesisDeprecationWarning)  # of assume() outside a run
+                return doctor(kernel, problem)
+        except errors.UnsatisfiedAssumption:
+            return None
+
+    return examine
 
 
 def _own_digest(test: Any, fn: Callable[..., Any], about: str) -> None:
     """Every test from this factory has the same source; its examples are told apart by its name."""
-    handle = getattr(test, "hypothesis", None)
-    inner = getattr(handle, "inner_test", None)
-    if inner is not None:
-        text = f"{getattr(fn, '__module__', '')}.{getattr(fn, '__qualname__', '')} {about}"
-        inner._hypothesis_internal_add_digest = functools.reduce(
-            lambda a, b: (a * 31 + b) % 2**64, text.encode(), 7
-        ).to_bytes(8, "big")
+    text = f"{getattr(fn, '__module__', '')}.{getattr(fn, '__qualname__', '')} {about}"
+    number = functools.reduce(lambda a, b: (a * 31 + b) % 2**64, text.encode(), 7)
+    test.hypothesis.inner_test._hypothesis_internal_add_digest = number.to_bytes(8, "big")
 
 
 def _name(fn: Any) -> str:

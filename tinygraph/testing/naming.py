@@ -153,7 +153,8 @@ def trace_named(reference: Callable[..., Any], arrays: Sequence[Any]) -> tuple[G
                 if name not in parameters:
                     inner.setdefault(value, name)
             first = frame.f_locals.get(parameters[0]) if parameters else None
-            if code.co_name in COMPOSITES and isinstance(first, Tensor) and _made(result) and result is not first:
+            composite = code.co_name in COMPOSITES and isinstance(first, Tensor) and _made(result)
+            if composite and result is not first and result.node.op.kind != "movement":
                 calls[result] = (code.co_name, first)
         if code.co_filename.startswith(_PACKAGE):
             return

@@ -132,7 +132,8 @@ def names_in(compiled: types.CodeType) -> list[str]:
     """The global names that code refers to, functions inside included, and those of enclosing functions."""
     loaded = [i.argval for i in dis.get_instructions(compiled) if "GLOBAL" in i.opname or i.opname == "LOAD_NAME"]
     inner = [n for c in compiled.co_consts if inspect.iscode(c) for n in names_in(c) if n not in c.co_freevars]
-    return list(dict.fromkeys([*loaded, *compiled.co_freevars, *inner]))
+    every = [*loaded, *compiled.co_freevars, *inner]
+    return list(dict.fromkeys(n for n in every if not (n.startswith("__") and n.endswith("__"))))
 
 
 # -- changes of a source --------------------------------------------------------------------------------

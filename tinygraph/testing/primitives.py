@@ -262,7 +262,7 @@ def find(
     found = op if isinstance(op, Primitive) else REGISTRY.get(name)
     if found is None:
         raise ArgumentError(
-            f"{what}({name or repr(op)}): is no primitive; give a Primitive, or the name of one, e.g. 'tanh'"
+            f"{what}({op!r}): is no primitive; give a Primitive, or the name of one, e.g. 'tanh'"
         )
     if found.pullback is not None:
         raise ArgumentError(

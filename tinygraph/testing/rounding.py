@@ -203,7 +203,8 @@ def _absolute(node: Any, i: int, m: Any, out: Any, operands: list[Any]) -> Any:
     if op.name in ("matmul", "einsum", "prod"):
         return rule(m, np.abs(out), *map(_abs, operands), **node.params)
     if op.kind == "elementwise":
-        return np.abs(rule(np.ones_like(m), out, *operands, **node.params)) * m
+        slope = rule(np.ones_like(m), out, *operands, **node.params)
+        return None if slope is None else np.abs(slope) * m
     return rule(m, out, *operands, **node.params)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -65,7 +66,7 @@ def _call(writer: Sources, backward: Callable[..., Any], given: Sequence[str], e
 
 def _as_called(backward: Callable[..., Any], given: Sequence[str], extras: Any, saved: Any) -> str:
     """The call where the kernel is in sight."""
-    name = getattr(backward, "__qualname__", "")
+    name = backward.__qualname__ if inspect.isfunction(backward) else ""
     return _arranged(backward, given, extras, saved, (name if name.isidentifier() else "backward", "saved", "extras"))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
@@ -36,6 +36,7 @@ class Factor:
     others: tuple[str, ...] = ()
     cost: float = 0.0
     odd: bool = False  # a number that no symbol stands for
+    value: Callable[[Mapping[str, int]], float] = field(default=lambda sizes: 1.0, compare=False, repr=False)
 
     @property
     def text(self) -> str:
@@ -61,8 +62,12 @@ _FIRST = [_constant(t, 0.0) for t in ("1", "0", "-1")] + [_constant(t, 0.05) for
 _LAST = [_constant(t, 0.25) for t in ("-2", "-1/2", "3", "4", "1/3", "1/4", "3/2", "2/3")]
 
 
+def _atom(name: str) -> str:
+    return name if name.isidentifier() or name.isdigit() else f"({name})"
+
+
 def _of_letter(name: str) -> list[Symbol]:
-    n = name if name.isidentifier() else f"({name})"
+    n = _atom(name)
 
     def less(s: Mapping[str, int]) -> float:
         return s[name] - 1 if s[name] > 1 else math.nan
@@ -82,10 +87,8 @@ def _of_letter(name: str) -> list[Symbol]:
 
 
 def _of_pair(n: str, c: str) -> list[Symbol]:
-    over = c if c.isidentifier() else f"({c})"
-    under = n if n.isidentifier() else f"({n})"
     return [
-        (f"{n}/{over}", 0.2, lambda s: s[n] / s[c]), (f"{c}/{under}", 0.2, lambda s: s[c] / s[n]),
+        (f"{n}/{_atom(c)}", 0.2, lambda s: s[n] / s[c]), (f"{c}/{_atom(n)}", 0.2, lambda s: s[c] / s[n]),
         (f"{n}*{c}", 0.2, lambda s: s[n] * s[c]), (f"1/({n}*{c})", 0.2, lambda s: 1 / (s[n] * s[c])),
         (f"2/({n}*{c})", 0.2, lambda s: 2 / (s[n] * s[c])),
     ]  # fmt: skip
@@ -102,11 +105,14 @@ def symbols(names: Sequence[str]) -> list[Symbol]:
     return [*_FIRST, *unlike.values(), *_LAST, *negated]
 
 
-def recognise(coefficients: Sequence[float], sizes: Sizes, tolerance: float = COEFFICIENT) -> Factor | None:
-    """The symbol that a coefficient is on every probe; the number itself if it is the same on all; else None."""
+def recognise(
+    coefficients: Sequence[float], sizes: Sizes, tolerance: float = COEFFICIENT, some: Sequence[int] | None = None
+) -> Factor | None:
+    """The symbol that a coefficient is on every probe, or on some; the number itself if it is the same; else None."""
+    probes = sizes.probes if some is None else [sizes.probes[k] for k in some]
     found: list[tuple[float, Symbol]] = []
     for symbol in symbols(list(sizes.generic)):
-        error = max(_error(c, symbol[2](s)) for c, s in zip(coefficients, sizes.probes, strict=True))
+        error = max(_error(c, symbol[2](s)) for c, s in zip(coefficients, probes, strict=True))
         if error <= tolerance:
             found.append((error, symbol))
     # Where several are near, 0 and 1/N² at N = 4000 say, those that are nearest.
@@ -118,13 +124,14 @@ def recognise(coefficients: Sequence[float], sizes: Sizes, tolerance: float = CO
         seen = {value(sizes.generic): text}
         for other, _, v in fits[1:] if text not in ("0", "1", "-1") else ():
             seen.setdefault(v(sizes.generic), other)
-        return Factor(text, tuple(seen.values())[1:], cost)
+        return Factor(text, tuple(seen.values())[1:], cost, value=value)
     first = coefficients[0]
     if all(_error(c, first) <= tolerance for c in coefficients) and math.isfinite(first):
         fraction = Fraction(first).limit_denominator(64)
         if abs(float(fraction) - first) <= min(tolerance, 1e-7) * abs(first):
-            return Factor(str(fraction), (), 0.45, odd=True)
-        return Factor(f"{first:.6g}" if tolerance < 1e-5 else f"{first:.3g}", (), 1.4, odd=True)
+            return Factor(str(fraction), (), 0.45, odd=True, value=lambda s: float(fraction))
+        text = f"{first:.6g}" if tolerance < 1e-5 else f"{first:.3g}"
+        return Factor(text, (), 1.4, odd=True, value=lambda s: first)
     return None
 
 
@@ -151,7 +158,9 @@ def named_sizes(trials: Sequence[Trial]) -> Sizes:
             continue
         counts = [count_of(t, k) for t in trials]
         text, chosen, ratio = count_text(counts, letters)
-        if text and text not in primes:
+        if not text and len(set(counts)) == 1:
+            text, ratio = str(counts[0]), Fraction(counts[0])
+        if text and text not in primes and counts[0] > 1:
             sizes.generic[text] = float(ratio) * math.prod(primes[x] for x in chosen)
             for s, n in zip(sizes.probes, counts, strict=True):
                 s[text] = n

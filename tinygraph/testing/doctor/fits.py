@@ -15,7 +15,7 @@ from .structure import gradient
 
 Array = np.ndarray[Any, Any]
 NULL = 1e-10
-CONDITION = 1e8
+CONDITION, STEADY = 1e8, 1e5
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,17 +133,25 @@ def _all_terms(case: Case, terms: Sequence[Sequence[Any]]) -> Iterator[Explanati
     count = len(terms[0])
     if count < 2:
         return
-    found = []
+    found: list[Any] = []
     for y, parts, scale in zip(case.yours, terms, case.scales, strict=True):
-        c = _least_squares([p.ravel() for p in parts], y.ravel())
-        if c is None or not within(y, sum(a * p for a, p in zip(c, parts, strict=True)), case.tolerance * scale):
+        c = _least_squares([p.ravel() for p in parts], y.ravel(), STEADY)
+        if c is not None and not within(y, sum(a * p for a, p in zip(c, parts, strict=True)), case.tolerance * scale):
             return
         found.append(c)
-    factors = [recognise([c[k] for c in found], case.sizes, case.digits) for k in range(count)]
-    if all(f is not None for f in factors):
-        chosen = [f for f in factors if f is not None]
-        if not all(f.is_one for f in chosen):
-            yield _explain(case, chosen, 2.2)
+    # Where two terms are nearly one, factors are not read off, but must fit all the same.
+    steady = [k for k, c in enumerate(found) if c is not None]
+    if not steady:
+        return
+    factors = [recognise([found[k][i] for k in steady], case.sizes, case.digits, steady) for i in range(count)]
+    chosen = [f for f in factors if f is not None]
+    if len(chosen) < count or all(f.is_one for f in chosen):
+        return
+    for y, parts, scale, sizes in zip(case.yours, terms, case.scales, case.sizes.probes, strict=True):
+        prediction = sum(f.value(sizes) * p for f, p in zip(chosen, parts, strict=True))
+        if not within(y, prediction, 10 * case.tolerance * scale):
+            return
+    yield _explain(case, chosen, 2.2)
 
 
 def _by_value(case: Case, terms: Sequence[Sequence[Any]]) -> Iterator[Explanation]:
@@ -257,13 +265,13 @@ def _ratio(y: Any, part: Any) -> float | None:
     return float(np.sum(y * part)) / square if square > 0 and np.isfinite(y).all() else None
 
 
-def _least_squares(columns: Sequence[Any], target: Any) -> Any:
+def _least_squares(columns: Sequence[Any], target: Any, condition: float = CONDITION) -> Any:
     norms = [float(np.sqrt(np.sum(c * c))) for c in columns]
     if not all(norms) or not np.isfinite(target).all():
         return None
     matrix = np.stack([np.asarray(c, np.float64) / n for c, n in zip(columns, norms, strict=True)], axis=1)
     solution, _, rank, singular = np.linalg.lstsq(matrix, np.asarray(target, np.float64), rcond=None)
-    if rank < len(columns) or singular[0] > CONDITION * singular[-1]:
+    if rank < len(columns) or singular[0] > condition * singular[-1]:
         return None
     return solution / norms
 

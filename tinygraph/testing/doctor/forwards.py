@@ -14,7 +14,7 @@ from ...errors import TinygraphError
 from ..naming import axes_text
 from ..paths import evaluate
 from ..tape import Step, Tape
-from .fits import Case, Explanation, _least_squares, explanations
+from .fits import Case, Explanation, _least_squares, explanations, within
 from .probes import Trial, is_number, small_constants
 
 Array = np.ndarray[Any, Any]
@@ -116,20 +116,19 @@ def _fits(case: Case, k: int, other: Other) -> bool:
 
 
 def _in_span(case: Case, k: int, terms: Sequence[Any]) -> bool:
-    """Whether the gradient is a combination of the terms, index by index along some axis at least."""
+    """Whether the gradient may be a combination of the terms with factors that are alike along some axes."""
     y = case.yours[k]
     if any(np.shape(t) != y.shape for t in terms):
         return False
-    for axis in range(y.ndim):
-        rows = [np.moveaxis(t, axis, 0).reshape(y.shape[axis], -1)[0] for t in terms]
-        target = np.moveaxis(y, axis, 0).reshape(y.shape[axis], -1)[0]
-        c = _least_squares(rows, target) if len(target) > len(rows) else None
-        if (
-            c is not None
-            and np.abs(target - sum(a * r for a, r in zip(c, rows, strict=True))).max()
-            <= case.tolerance * case.scales[k]
-        ):
-            return True
+    for count in range(1, y.ndim + 1):
+        for axes in itertools.combinations(range(y.ndim), count):
+            at = tuple(slice(None) if a in axes else 0 for a in range(y.ndim))
+            rows, target = [np.ravel(t[at]) for t in terms], y[at].ravel()
+            c = _least_squares(rows, target) if len(target) > len(rows) else None
+            if c is not None and within(
+                target, sum(a * r for a, r in zip(c, rows, strict=True)), case.tolerance * case.scales[k]
+            ):
+                return True
     return False
 
 

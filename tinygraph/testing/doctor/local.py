@@ -178,7 +178,8 @@ def scaled_steps(case: Case) -> Iterator[Explanation]:
                 what = f"derivative by {operand} multiplied by {text.format(first.names.given[t])}"
                 text = f"{what} in {described(first, k)}"
                 predict = _with(case.leaf, _by_value(edge, other, power))
-                yield from _tried(case, Explanation("local-rule", text, 5.2, predict=predict))
+                cost = 5.2 + 0.05 * (first.tape.tensors[place] not in first.names.given)
+                yield from _tried(case, Explanation("local-rule", text, cost, predict=predict))
 
 
 def _by_value(edge: tuple[int, int], other: int, power: int) -> Maker:
@@ -254,12 +255,13 @@ def _operands(trial: Trial, edge: tuple[int, int]) -> Iterator[tuple[float, str,
     step, values, names = trial.tape.steps[k], trial.values, trial.names
     for position, place in [*enumerate(step.operands), (-1, k)]:
         value = values[place]
-        if not isinstance(value, np.ndarray) or value.dtype.kind != "f" or not value.ndim:
+        number = trial.tape.inputs <= place < trial.tape.first and not np.ndim(value)
+        if number or not isinstance(value, (np.ndarray, np.floating)) or value.dtype.kind != "f":
             continue
         right = names.of(trial.tape.tensors[place])
         yield 0.0, f"leaves out {right}", lambda t, p=position: instead(edge, _given(t, p, None))
         for other, candidate in enumerate(values):
-            if other == place or not isinstance(candidate, np.ndarray) or candidate.dtype != value.dtype:
+            if other == place or not isinstance(candidate, (np.ndarray, np.floating)) or candidate.dtype != value.dtype:
                 continue
             if candidate.size == value.size and (wrong := names.of(trial.tape.tensors[other])) != right:
                 unnamed = trial.tape.tensors[other] not in names.given
