@@ -279,6 +279,8 @@ def test_nan_and_inf_are_compared_both_ways():
     for wrong in (lambda dy, x: dy * np.nan, lambda dy, x: 3 * dy * x, lambda dy, x: (2 * dy * x).astype(np.float32)):
         assert not check_backward(lambda x: x * x, wrong, x, dy=np.ones(3)).ok
     assert check_backward(lambda x: x * x, lambda dy, x: 2 * dy * x, x, dy=np.ones(3)).ok
+    beside = np.array([-1.0, 1.0, 2.0])
+    assert check_backward(tg.relu, lambda dy, x: dy * (x > 0), beside, dy=np.array([np.nan, 1, np.nan])).ok
 
 
 def test_what_a_forward_does_wrong_is_a_fault():

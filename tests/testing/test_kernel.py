@@ -220,7 +220,9 @@ def test_what_does_not_fit(backward, options, text):
 
 def test_a_kernel_of_what_was_saved_alone():
     seen = []
-    kernel = Kernel(lambda dy, saved, *, mean: seen.append((saved, mean)) or dy, ["x"], ["x"], {"mean": 3}, lambda x: x + 1)
+    kernel = Kernel(
+        lambda dy, saved, *, mean: seen.append((saved, mean)) or dy, ["x"], ["x"], {"mean": 3}, lambda x: x + 1
+    )
     kernel(DY, [X])
     np.testing.assert_array_equal(seen[0][0], X + 1)
     assert seen[0][1] == 3

@@ -9,8 +9,8 @@ import sys
 import numpy as np
 import pytest
 from hypothesis import given
-
 from support import examples
+
 from tinygraph.testing import Problem, problems
 
 DTYPES = ["f2", "f4", "f8", "g", "i4", "i8", "?", "u1", ">f8", ">i4", "c16", "U3"]
@@ -31,7 +31,11 @@ def owner(a):
 
 
 def same_values(a, b):
-    return a.dtype == b.dtype and a.shape == b.shape and (a.tolist() == b.tolist() if a.dtype == "g" else bits(a) == bits(b))
+    return (
+        a.dtype == b.dtype
+        and a.shape == b.shape
+        and (a.tolist() == b.tolist() if a.dtype == "g" else bits(a) == bits(b))
+    )
 
 
 def bits(a):
@@ -40,7 +44,7 @@ def bits(a):
 
 def strides(a):
     """All of them, but for axes of one element in arrays that NumPy calls contiguous, or that are read-only."""
-    loose = a.flags.c_contiguous or not a.flags.writeable
+    loose = a.flags.forc or not a.flags.writeable
     return [s for s, n in zip(a.strides, a.shape, strict=True) if n > 1 or not loose] if a.size else []
 
 
@@ -62,11 +66,18 @@ def layouts(a):
     big, backwards = filled([2 * n + 1 for n in a.shape], a.dtype), (slice(None, None, -1),) * a.ndim
     gaps, columns = big[(slice(None, -1, 2),) * a.ndim], big[tuple(slice(n, 2 * n) for n in a.shape)]
     for view in (gaps, columns, a, np.asfortranarray(a)):
-        yield from (view, view.T, view[::-1], view[backwards], view[:1], view[..., ::3])
-    yield from (big[..., -1], big[0], big.ravel()[::2], big.reshape(-1, 1)[:2], a[None], a[..., None])
+        yield from (view, view.T, view[::-1], view[backwards], view[:1], view[..., ::2])
+    yield from (
+        big[-1, ...],
+        big[(..., *[0] * a.ndim)],
+        big.ravel()[::2],
+        big.reshape(-1, 1)[:2],
+        a[None],
+        a[..., None],
+    )
     yield np.moveaxis(np.moveaxis(a, 0, -1).copy(), -1, 0)
     yield np.lib.stride_tricks.sliding_window_view(big.ravel(), 1)
-    for once in (a[:1], a.ravel()[:1].reshape([1] * a.ndim), gaps[:1]):
+    for once in (a[:1], a[(slice(0, 1),) * a.ndim], gaps[:1]):
         if a.size:
             repeated = np.broadcast_to(once, a.shape)
             yield from (repeated, repeated[::-1], repeated.T)
@@ -167,7 +178,14 @@ def test_shared_memory_returns(name):
 
 
 def test_any_name_returns():
-    given = {"self": np.ones(2), "dy": np.zeros(1), "specs": np.ones(1), "lambda": np.ones(1), "a b": np.ones(1), "x": np.ones(1)}
+    given = {
+        "self": np.ones(2),
+        "dy": np.zeros(1),
+        "specs": np.ones(1),
+        "lambda": np.ones(1),
+        "a b": np.ones(1),
+        "x": np.ones(1),
+    }
     problem = Problem(specs=given, dy=np.ones(3))
     assert again(problem) == problem
     assert set(again(problem).arrays) == set(given)
@@ -213,5 +231,7 @@ def test_a_fresh_interpreter_needs_problem_and_numpy():
         "import json, sys; sys.modules['hypothesis'] = None; import numpy as np; from tinygraph.testing import Problem; "
         "texts = json.load(sys.stdin); sys.exit(any(repr(eval(t)) != t for t in texts))"
     )
-    done = subprocess.run([sys.executable, "-c", script], input=json.dumps(texts), text=True, capture_output=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script], input=json.dumps(texts), text=True, capture_output=True, check=False
+    )
     assert done.returncode == 0, done.stderr

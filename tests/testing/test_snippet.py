@@ -147,7 +147,7 @@ def two_closures(dy, x):
 
 def late_closure():
     def inner(dy, x):
-        return dy * later * (lambda v: v * later)(2.0)
+        return dy * later * sum(v * later for v in x.ravel())
 
     later = 5.0
     return inner
@@ -179,10 +179,8 @@ def with_defaults(dy, x, scale=SCALE, xp=np, *, table=TABLE["a"], f=lambda v: v 
     return xp.multiply(dy, scale) * f(table)
 
 
-def annotated(
-    dy: "np.ndarray", x: (st.SearchStrategy), *, é: "ü" = 2.0  # noqa: F821
-) -> (tg.Tensor):
-    return dy * é  # a comment stays
+def annotated(dy: "np.ndarray", x: (st.SearchStrategy), name="é", *, k: tg.Tensor = 2.0) -> tg.Tensor:
+    return dy * k + len(name)  # a comment stays
 
 
 def passes_on(dy, x):
@@ -206,6 +204,22 @@ def recursive(dy, x, n=2):
     return dy * 2 if n == 0 else recursive(dy, x, n - 1)
 
 
+@doubled
+def decorated_and_recursive(dy, x):
+    return dy if dy.sum() > 5 else decorated_and_recursive(dy * 2, x)
+
+
+def again(dy, x):
+    return repeated(dy, x, 1) if dy.sum() < 5 else dy
+
+
+def repeated(dy, x, n):
+    return again_by_name(dy * 2, x) + n
+
+
+again_by_name = again
+
+
 def even(dy, x, n=3):
     return dy * 2 if n == 0 else odd(dy, x, n - 1)
 
@@ -225,14 +239,22 @@ def builtin_names(dy, x):
     return dy * sum([1.0, 2.0]) + abs(-1)
 
 
+def of_k(k):
+    return lambda dy, x: dy * k
+
+
+def of_outer_x(x):
+    return lambda dy, y: dy * x
+
+
 lam1, lam2 = (lambda dy, x: dy * 2), (lambda dy, x: dy * 3)
 lambda_lines = (
     lambda dy, x:
     dy *
     SCALE
 )  # fmt: skip
-lambda_default = lambda dy, x, s=SCALE: dy * s  # noqa: E731
-lambda_in = [lambda dy, x: (lambda dy, x: dy * 5)(dy, x)][0]
+lambda_default = lambda dy, x, s=SCALE: dy * s
+lambda_in = [lambda dy, x: dy * max([SCALE, 1.0], key=lambda a: a * 5), lambda dy, x: dy * 6][0]
 ordered = collections.OrderedDict(k=2.0)
 
 CASES = {
@@ -240,15 +262,15 @@ CASES = {
     for f in (
         with_helpers, with_array, with_dict, with_modules, with_imported_number, with_none, with_attribute,
         with_the_name_of_an_array, with_instances, two_closures, decorated, with_cached, with_defaults, annotated, passes_on,
-        passes_more, other_names, keyword_only, recursive, even, nested, builtin_names,
+        passes_more, other_names, keyword_only, recursive, again, even, nested, builtin_names,
     )
 } | {
     "instance": Layer(2.0), "super": Deeper(2.0), "method": Layer(2.0).backward, "static": Layer.fixed,
     "class method": Layer.of_class, "closure": closure(2.0, 1.0), "closure of an array": closure(2.0, ARR),
     "late": late_closure(), "first lambda": lam1, "second lambda": lam2, "lambda in lines": lambda_lines,
     "lambda with default": lambda_default, "lambda inside": lambda_in, "partial": partial(closure(2.0, ARR)),
-    "partial with keyword": partial(keyword_only, s=SCALE), "lambda of closure": (lambda k: lambda dy, x: dy * k)(4.0),
-    "lambda of x": (lambda x: lambda dy, y: dy * x)(4.0),
+    "partial with keyword": partial(keyword_only, s=SCALE), "lambda of closure": of_k(4.0),
+    "lambda of x": of_outer_x(4.0),
     "pickled": lambda dy, x: dy * ordered["k"],
 }  # fmt: skip
 
@@ -302,11 +324,14 @@ def test_a_kernel_of_the_test_file_is_written_out(reproduced, name):
 
 
 def test_what_is_written_is_what_is_needed(reproduced):
-    assert reproduced["with_attribute"][0].splitlines()[1:4] == ["class Shape:", "    s = 2.0", "def with_attribute(dy, x):"]
-    assert reproduced["annotated"][0].splitlines()[1:4] == [
-        "def annotated(",
-        "    dy, x, *, é = 2.0  # noqa: F821",
-        "):",
+    assert reproduced["with_attribute"][0].splitlines()[1:4] == [
+        "class Shape:",
+        "    s = 2.0",
+        "def with_attribute(dy, x):",
+    ]
+    assert reproduced["annotated"][0].splitlines()[1:3] == [
+        'def annotated(dy, x, name="é", *, k = 2.0):',
+        "    return dy * k + len(name)  # a comment stays",
     ]
     assert reproduced["passes_on"][0].endswith("\nwith_helpers(dy, x)")
     assert reproduced["second lambda"][0].splitlines()[1] == "backward = lambda dy, x: dy * 3"
@@ -460,6 +485,20 @@ def test_without_a_source_the_call_is_for_the_own_session():
         assert lines[-1] == call
 
 
+def test_a_function_that_refers_to_what_is_made_of_it():
+    text = written(decorated_and_recursive)
+    assert text.startswith("# in your own session (decorated_and_recursive, which refers to itself cannot be")
+
+
+def test_a_page_of_text_with_code_in_it(tmp_path):
+    page, code = tmp_path / "page.md", "def kernel(dy, x):\n    return dy * 2\n\nbackward = lambda dy, x: dy * 3\n"
+    page.write_text("It's prose (\n\n" + code + "\nand *more* of it.\n")
+    space = {}
+    exec(compile("\n\n" + code, str(page), "exec"), space)
+    assert written(space["kernel"]).splitlines()[1:3] == code.splitlines()[:2]
+    assert written(space["backward"]).splitlines()[1] == "backward = lambda dy, x: dy * 3"
+
+
 def test_an_object_that_raises_does_not_stop_the_report():
     class Hostile:
         def __getattr__(self, name):
@@ -479,4 +518,6 @@ def test_what_it_should_be():
     line = snippet(kernel, problem, ["x"], "[1]", np.array([1 / 3, 2.0])).splitlines()[-1]
     assert line == "kernel(dy, x)[1]   # should be [0.333333, 2.0]"
     assert snippet(kernel, problem, ["x"], "", np.array([1e-7 / 3])).endswith("# should be [3.33333e-08]")
-    assert snippet(kernel, problem, ["x"], "", np.arange(100.0)).endswith("# should be [0.0, 1.0, 2.0] … at its first elements")
+    assert snippet(kernel, problem, ["x"], "", np.arange(100.0)).endswith(
+        "# should be [0.0, 1.0, 2.0] … at its first elements"
+    )

@@ -1,6 +1,8 @@
 """Problems: what is drawn, that it stays in its domain, and what a failure shrinks to."""
 
+import base64
 import sys
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ import tinygraph as tg
 from tinygraph.errors import ArgumentError, MissingExtra
 from tinygraph.testing import Problem, arrays, problems, programs
 from tinygraph.testing.shapes import parse
-from tinygraph.testing.strategies import problems_for
+from tinygraph.testing.strategies import problems_for, trial
 from tinygraph.testing.values import LIMIT, REGIMES, ramp
 
 NORM = {"x": "N C", "gamma": "C", "beta": "C"}
@@ -245,7 +247,7 @@ def test_every_layout_occurs():
 @given(problems(dy="N C", **NORM))
 @examples(200)
 def test_a_problem_is_code(problem):
-    again = eval(repr(problem), {"Problem": Problem, "np": np})
+    again = eval(repr(problem), {"Problem": Problem, "np": np, "base64": base64})
     for a, b in zip(everything(again), everything(problem), strict=True):
         np.testing.assert_array_equal(a, b)
         assert a.dtype == b.dtype
@@ -349,8 +351,36 @@ def test_a_fault_of_an_offset_shrinks_to_the_smallest_one():
         lambda p: p.arrays["x"].mean() > 50,
         settings=settings(SEARCH, max_examples=300),
     )
-    np.testing.assert_array_equal(found.arrays["x"], [97, 100, 103])
-    np.testing.assert_array_equal(found.dy, [4, 0, 3])
+    np.testing.assert_allclose(found.arrays["x"], [97.9, 100, 102.1], rtol=1e-15)
+    np.testing.assert_array_equal(found.dy, [3, -1, 2])
+
+
+def test_beside_an_offset_no_square_is_exact():
+    """Else E[x²] - E[x]² would be right by chance."""
+    found = drawn(problems(x="N", dy="N", regimes=("offset",), dims={"N": [5]}, layouts=False), 100)
+    large = [p.arrays["x"] for p in found if p.arrays["x"][0] > 50 and np.ptp(p.arrays["x"])]
+    inexact = [any(float(v) ** 2 != Fraction(float(v)) ** 2 for v in x) for x in large]
+    assert len(large) > 30
+    assert sum(inexact) > 0.9 * len(large)
+    assert sum(abs(p.dy).max() < 20 for p in found) > 50
+
+
+def test_a_trial_has_sizes_that_differ():
+    x, w, b = trial(lambda x, w, b: x @ w + b, parse("t", None, {"x": "N C", "w": "C M", "b": "M"}))
+    assert x.shape == (3, 2)
+    assert w.shape == (2, 4)
+    assert b.shape == (4,)
+    np.testing.assert_array_equal(x[:, 0], [-3, 0, 3])
+    (x,) = trial(tg.log, parse("t", None, {"x": "N"}), dims={"N": [31]}, domains={"x": "positive"}, dtype=np.float32)
+    assert x.shape == (31,)
+    assert x.dtype == np.float32
+    assert (x > 0).all()
+    assert trial(tg.cross_entropy, parse("t", None, {"z": "N C", "t": "N"}), domains={"t": "labels"})[1].dtype == int
+
+
+def test_a_trial_says_what_does_not_fit():
+    with pytest.raises(ArgumentError, match=r'f\(x="N C", b="D"\): the reference raises .*x\[3, 2\], b\[4\]'):
+        trial(lambda x, b: x + b, parse("t", None, {"x": "N C", "b": "D"}), op="f")
 
 
 # -- errors ---------------------------------------------------------------------------------------------
@@ -362,6 +392,8 @@ def test_a_fault_of_an_offset_shrinks_to_the_smallest_one():
         ({"x": "N C", "dims": {"M": 3}}, r"dims=\{'M': …\}\): no argument has that size; the sizes are N, C"),
         ({"x": "N", "dims": {"N": (5, 1)}}, r"are no sizes"),
         ({"x": "N", "dims": {"N": (-1, 2)}}, r"are no sizes; write \{'N': \(1, 8\)\} or a list"),
+        ({"x": "N", "dims": [3]}, r"dims=\[3\]\): is no dict; write dims="),
+        ({"x": "N", "domains": "positive"}, r"domains='positive'\): is no dict; write dims="),
         ({"x": "N", "regimes": ("wild",)}, "there is no regime 'wild'; use generic, scale, offset"),
         ({"x": "N", "regimes": ()}, "there is no regime"),
         ({"x": "N", "domains": {"y": "positive"}}, "there is no such argument; the arguments are x"),

@@ -81,8 +81,7 @@ def compare(
     chosen = choose_wrt("check_backward", names, given, options.wrt)
     derived = Derived(reference, given, problem.dy, [names.index(n) for n in chosen])
     outputs = [a for a in derived.native[: derived.count] if a.size]
-    finite = all(np.isfinite(a).all() for a in (*given, *problem.upstream) if a.dtype.kind == "f")
-    if finite and outputs and not any(np.isfinite(a).any() for a in outputs):
+    if derived.finite and outputs and not any(np.isfinite(a).any() for a in outputs):
         return Report(problem=problem, skipped="the reference itself is nowhere finite here", limit=options.slack)
     kernel = Kernel(backward, names, chosen, options.extras, options.saved)
     seen = observe(kernel, problem.dy, given, nondeterministic=options.nondeterministic)
@@ -93,9 +92,13 @@ def compare(
     worst = max((e for e in failing if e.kind == "gradient"), key=lambda e: e.ratio, default=None)
 
     def paste() -> str:
+        if worst is None and any(e.kind == "forward" for e in failing):
+            assert options.forward is not None
+            due = double(exact.exact[0]) if derived.count == 1 else None
+            return snippet(options.forward, problem, names, "", due, upstream=False)
         expected = None if worst is None else double(exact.exact[derived.count + chosen.index(worst.leaf)])
         pick = f"[{chosen.index(worst.leaf)}]" if worst is not None and len(chosen) > 1 else ""
-        return snippet(backward, problem, names, pick, expected)
+        return snippet(backward, problem, names, pick, expected, extras=options.extras, saved=options.saved)
 
     def second() -> str:
         return (
@@ -239,7 +242,6 @@ def _forward(
 
 def _structure(seen: Observed, derived: Derived, wrt: Sequence[str], problem: Problem) -> list[Fault]:
     assert seen.gradients is not None
-    finite = all(np.isfinite(a).all() for a in (*problem.arrays.values(), *problem.upstream) if a.dtype.kind == "f")
     faults = []
     for g, name, due in zip(seen.gradients, wrt, derived.native[derived.count :], strict=True):
         if g.shape != due.shape:
@@ -248,10 +250,13 @@ def _structure(seen: Observed, derived: Derived, wrt: Sequence[str], problem: Pr
         if g.dtype != due.dtype:
             faults.append(Fault("dtype", name, f"has dtype {g.dtype} where {name} has {due.dtype}"))
         lost = np.isnan(g) & np.isfinite(due)
+        # 0 · nan is nan in one formula and not there in another: no fault beside a number that is not finite.
+        for a in (*problem.arrays.values(), *problem.upstream):
+            lost &= np.isfinite(a) if a.shape == g.shape and a.dtype.kind == "f" else True
         if lost.any() and not seen.out_of_range:
             faults.append(Fault("non-finite", name, f"is nan at {_place(lost)} where the derived gradient is finite"))
         made_up = np.isfinite(g) & np.isnan(due)
-        if made_up.any() and not finite:
+        if made_up.any() and not derived.finite:
             faults.append(
                 Fault("non-finite", name, f"is finite at {_place(made_up)} where the derived gradient is not")
             )
@@ -268,15 +273,18 @@ def _gradients(
     broken = {f.leaf for f in faults if f.kind in ("shape", "non-finite")}
     assert seen.gradients is not None
     return [
-        _entry(name, g, derived.count + k, exact, options, seen.spread[k], derived.native[derived.count + k])
+        _entry(name, g, derived.count + k, exact, options, seen.spread[k], _left_out(g, derived, derived.count + k))
         for k, (name, g) in enumerate(zip(wrt, seen.gradients, strict=True))
         if name not in broken and g.dtype.kind == "f"
     ]
 
 
-def _entry(
-    name: str, got: Array, k: int, exact: Truth, options: Options, spread: Any, native: Array | None = None
-) -> Entry:
+def _left_out(got: Array, derived: Derived, k: int) -> Array:
+    """Where nothing is compared: the reference is not finite, or an input is not and the kernel says so."""
+    return np.asarray(~np.isfinite(derived.native[k]) | (not derived.finite) & ~np.isfinite(got))
+
+
+def _entry(name: str, got: Array, k: int, exact: Truth, options: Options, spread: Any, left_out: Any = False) -> Entry:
     """Compare one array where the reference is finite; the entry is that of its worst element."""
     g, mass, sigma = exact.exact[k], double(exact.mass[k]), double(exact.sigma[k])
     slack = 1.0 if options.tolerance is not None else options.slack
@@ -295,8 +303,7 @@ def _entry(
             if options.kinks == "hull":
                 ratio = np.where(tied, hull.beyond(got) / scale, ratio)
         ratio = np.where(np.isnan(ratio), np.inf, ratio)
-        skipped = ~np.isfinite(double(g)) if native is None else ~(np.isfinite(double(g)) & np.isfinite(native))
-        ratio = np.where(skipped, 0.0, ratio)
+        ratio = np.where(left_out | ~np.isfinite(double(g)), 0.0, ratio)
     index = tuple(int(i) for i in np.unravel_index(int(np.argmax(ratio)), ratio.shape)) if ratio.size else ()
     worst = float(ratio[index]) if ratio.size else 0.0
     here = [float(np.asarray(a)[index]) if ratio.size else 0.0 for a in (got, double(g), mass, sigma)]

@@ -147,9 +147,7 @@ def primitive_test(op: Any, /, *, domains: Mapping[str, Any] | None = None) -> C
         __tracebackhide__ = True
         check_primitive(known, domains=domains, seed=seed).check()
 
-    whole = hypothesis.given(seed=seeds)(hypothesis.settings(deadline=None)(test_primitive))
-    del whole._hypothesis_internal_settings_applied  # a default, which the user's own @settings replaces
-    return whole  # type: ignore[no-any-return]
+    return _whole(_run(hypothesis, test_primitive, seed=seeds), _Tally("primitive_test"))
 
 
 # -- one test ---------------------------------------------------------------------------------------------
@@ -160,7 +158,7 @@ def _hypothesis_test(
 ) -> Callable[..., None]:
     """The test of what ``check`` reports on the problems drawn; settings, examples and marks of ``fn`` go with it."""
     hypothesis = need("hypothesis", "testing", "backward_test")
-    tally = _Tally()
+    tally = _Tally(_name(fn))
 
     def judge(problem: Problem, *owner: Any) -> None:
         with unwatched():
@@ -179,10 +177,21 @@ def _hypothesis_test(
 
     test: Callable[..., None] = of_method if _is_method(fn) else of_function
     _dress(test, fn)
-    run = hypothesis.given(problem=drawn)(test)
-    if not hasattr(run, "_hypothesis_internal_settings_applied"):  # a default, which the user's own @settings replaces
-        run._hypothesis_internal_use_settings = hypothesis.settings(deadline=None)
+    run = _run(hypothesis, test, problem=drawn)
     _own_digest(run, fn, about)
+    return _whole(run, tally)
+
+
+def _run(hypothesis: Any, test: Callable[..., None], **drawn: Any) -> Any:
+    """The Hypothesis test. It has no deadline, as a default which the user's own ``@settings`` replaces."""
+    run = hypothesis.given(**drawn)(test)
+    if not hasattr(run, "_hypothesis_internal_settings_applied"):
+        run._hypothesis_internal_use_settings = hypothesis.settings(deadline=None)
+    return run
+
+
+def _whole(run: Any, tally: _Tally) -> Callable[..., None]:
+    """The Hypothesis test, and afterwards whether it compared anything; a failure is the message, without our frames."""
 
     def whole(*owner: Any) -> None:
         __tracebackhide__ = True
@@ -192,8 +201,8 @@ def _hypothesis_test(
         except GradientMismatch as error:
             found = error
         else:
-            return tally.judge(test.__name__)
-        raise found.with_traceback(None)  # the frames are ours and Hypothesis's; the message says it all
+            return tally.judge()
+        raise found.with_traceback(None)
 
     functools.update_wrapper(whole, run, updated=())
     whole.__dict__ = run.__dict__  # one for both: settings, examples, seeds and marks from above reach ``run``
@@ -204,24 +213,28 @@ def _hypothesis_test(
 class _Tally:
     """How many examples of a run were compared: a test that compares none can't fail."""
 
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.start()
+
     def start(self) -> None:
         """A new run."""
-        self.compared, self.skipped = 0, list[Report]()
+        self.compared, self.skipped, self.why, self.example = 0, 0, "", "x"
 
     def add(self, report: Report) -> None:
         """One example more."""
-        if report.skipped:
-            self.skipped.append(report)
-        else:
+        if not report.skipped:
             self.compared += 1
+            return
+        self.skipped, self.why = self.skipped + 1, report.skipped
+        self.example = next(iter(getattr(report.problem, "arrays", ())), "x")
 
-    def judge(self, name: str) -> None:
+    def judge(self) -> None:
         """The run is over."""
         if self.skipped and not self.compared:
-            why, arrays = self.skipped[0].skipped, getattr(self.skipped[0].problem, "arrays", {})
             raise ArgumentError(
-                f"{name}: none of {len(self.skipped)} examples was compared: {why}; give domains= that the reference "
-                f"can take, e.g. domains={{{next(iter(arrays), 'x')!r}: 'positive'}}"
+                f"{self.name}: none of {self.skipped} examples was compared: {self.why}; give domains= that the "
+                f"reference can take, e.g. domains={{{self.example!r}: 'positive'}}"
             )
 
 
@@ -233,8 +246,8 @@ def _dress(test: Any, fn: Any) -> None:
     """Give a test the name of what it tests, and what other decorators have left there: settings, examples, marks."""
     test.__name__ = test.__qualname__ = "test_backward"
     if getattr(fn, "__name__", "").isidentifier():
-        for name in ("__name__", "__qualname__", "__doc__"):
-            setattr(test, name, getattr(fn, name, None) or test.__name__)
+        test.__name__, test.__qualname__ = fn.__name__, getattr(fn, "__qualname__", fn.__name__)
+        test.__doc__ = fn.__doc__
     if isinstance(module := getattr(fn, "__module__", None), str):
         test.__module__ = module
     if inspect.isfunction(fn):

@@ -52,6 +52,11 @@ class Derived:
         return [np.empty(0, d) for d in dtypes]
 
     @property
+    def finite(self) -> bool:
+        """Whether all inputs are, dy included."""
+        return all(np.isfinite(a).all() for a in map(np.asarray, self.inputs) if a.dtype.kind == "f")
+
+    @property
     def native(self) -> list[Array]:
         """Outputs and gradients in the precision of the arrays."""
         return [np.asarray(t._data) for t in self.graph.outputs]

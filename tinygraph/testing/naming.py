@@ -83,9 +83,17 @@ class Names:
         """An operand in one more step: what lies deeper is an ellipsis."""
         if x in self.given or x.node is None or self.same(x):
             return self._atom(x, wrapped)
-        short = lambda y, bare: self._atom(y, not bare) if self._short(y) else "…"  # noqa: E731
-        text = self._text(x, short)
+        text = self._text(x, self._power if x.node.op.name == "pow" else self._nothing_deeper)
         return f"({text})" if wrapped and x.node.op.name in (*_INFIX, "neg") else text
+
+    def _nothing_deeper(self, x: Tensor, bare: bool) -> str:
+        return self._atom(x, not bare) if self._short(x) else "…"
+
+    def _power(self, x: Tensor, bare: bool) -> str:
+        """The base of a power in one step more: ``(x - …)**2`` says something, ``…**2`` does not."""
+        if self._short(x) or x.node is None or x.node.op.name == "pow":
+            return self._nothing_deeper(x, bare)
+        return f"({self._text(x, self._nothing_deeper)})"
 
     def _short(self, x: Tensor) -> bool:
         return x in self.given or x.node is None or (self.same(x) and self._short(self.graph.operands(x)[0]))

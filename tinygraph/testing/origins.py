@@ -50,7 +50,7 @@ def parsed(text: str) -> ast.Module:
 def text_of(compiled: types.CodeType) -> str | None:
     """The source of a function, without decorators, or of a lambda, in parentheses; None where there is none."""
     try:
-        whole = "".join(inspect.findsource(compiled)[0])
+        whole = _file_of(compiled)
         nodes = ast.walk(parsed(whole))
     except (OSError, TypeError, SyntaxError):
         return None
@@ -70,14 +70,25 @@ def text_of(compiled: types.CodeType) -> str | None:
     return f"({ast.get_source_segment(whole, found)})"
 
 
+def _file_of(compiled: types.CodeType) -> str:
+    """The file with these lines in it; where that is not all Python, a page of text say, these lines alone."""
+    whole = "".join(inspect.findsource(compiled)[0])
+    try:
+        parsed(whole)
+    except SyntaxError:
+        return "\n" * (compiled.co_firstlineno - 1) + textwrap.dedent(inspect.getsource(compiled))
+    return whole
+
+
 def _begin(node: ast.FunctionDef) -> int:
     return min([node.lineno, *(d.lineno for d in node.decorator_list)])
 
 
 def _lines(whole: str, node: ast.FunctionDef | ast.ClassDef) -> str:
     lines = whole.split("\n")[node.lineno - 1 : node.end_lineno]
-    # What follows on the same line is left out.
-    lines[-1] = lines[-1].encode()[: node.end_col_offset].decode()
+    last = lines[-1].encode()
+    if not last[node.end_col_offset :].lstrip().startswith(b"#"):  # another statement after a semicolon
+        lines[-1] = last[: node.end_col_offset].decode()
     return textwrap.dedent("\n".join(lines))
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 _SHORT = 64  # elements up to which an array is written out
-_GAPS = 8  # elements of memory written for each element of an array: layouts with gaps have at most 2 along each axis
+_FEW, _GAPS, _MUCH = 256, 8, 4096  # elements of memory written for an array with gaps: 8 for each of its own
 
 
 class Problem:
@@ -143,8 +143,11 @@ def _order(a: Array) -> list[int]:
 
 
 def _owner(a: Array) -> Array:
-    while isinstance(a.base, np.ndarray):
-        a = a.base
+    """The array that it is a view of, in the order of its memory; as_strided puts an object of its own in between."""
+    below: Any = a
+    while below is not None:
+        a = below if isinstance(below, np.ndarray) else a
+        below = getattr(below, "base", None)
     return a.transpose(_order(a))
 
 
@@ -156,7 +159,7 @@ def _sliced(a: Array) -> str:
     """A slice of the array that it lies in, or nothing."""
     owner = _owner(a)
     fits = owner.ndim == a.ndim and owner.dtype == a.dtype and owner.flags.c_contiguous and owner.size
-    if not fits or owner.size > max(_SHORT, _GAPS * a.size):
+    if not fits or owner.size > _room([a]):
         return ""
     key, offset = [], _start(a) - _start(owner)
     for n, size, stride, whole in zip(a.shape, owner.shape, a.strides, owner.strides, strict=True):
@@ -189,8 +192,12 @@ def _memory(arrays: Sequence[Array]) -> Array | None:
     bounds = [np.lib.array_utils.byte_bounds(a) for a in arrays]
     low = (min(b[0] for b in bounds) - _start(owner)) // owner.itemsize
     high = -((_start(owner) - max(b[1] for b in bounds)) // owner.itemsize)
-    enough = max(_SHORT, _GAPS * sum(a.size for a in arrays))
-    return owner.reshape(-1)[low:high] if 0 <= low and high <= owner.size and high - low <= enough else None
+    return owner.reshape(-1)[low:high] if 0 <= low and high <= owner.size and high - low <= _room(arrays) else None
+
+
+def _room(arrays: Sequence[Array]) -> int:
+    size = sum(a.size for a in arrays)
+    return max(_FEW, min(_GAPS * size, max(_MUCH, 2 * size)))
 
 
 def _strided(a: Array) -> str:

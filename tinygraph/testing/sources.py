@@ -120,6 +120,7 @@ class Sources:
             module = value.__self__.__name__
         if not isinstance(module, str) or _found(module, path) is not value:
             return None
+        module = "tinygraph.testing" if _found("tinygraph.testing", path) is value else module
         if module == "builtins":
             return path
         if _to_inline(module):

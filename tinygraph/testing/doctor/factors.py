@@ -58,7 +58,7 @@ def _constant(text: str, cost: float) -> Symbol:
     return text, cost, lambda sizes: value
 
 
-_FIRST = [_constant(t, 0.0) for t in ("1", "0", "-1")] + [_constant(t, 0.05) for t in ("2", "1/2")]
+_FIRST = [_constant("1", 0.0), _constant("0", 0.0), _constant("-1", 0.02), _constant("2", 0.05), _constant("1/2", 0.05)]
 _LAST = [_constant(t, 0.25) for t in ("-2", "-1/2", "3", "4", "1/3", "1/4", "3/2", "2/3")]
 
 
@@ -265,12 +265,26 @@ def is_trivial(value: Any) -> bool:
 
 
 def value_of(monomial: Monomial, trial: Trial, shape: tuple[int, ...]) -> Any:
-    """The monomial's value on one probe, so that it broadcasts to the shape; None where it does not."""
+    """The monomial's value on one probe, so that it broadcasts to the shape; None if it does not."""
     total: Any = 1.0
     with np.errstate(all="ignore"):
         for k, power in monomial:
             v = aligned(trial, k, shape)
             if v is None:
                 return None
-            total = total * (np.sqrt(v) if power == 0.5 else 1 / np.sqrt(v) if power == -0.5 else v**power)
+            total = total * _power(v, power)
     return total
+
+
+def sampled(found: Sequence[Monomial], trial: Trial, shape: tuple[int, ...], at: Any) -> Array:
+    """The values of many monomials at some places: a row for each."""
+    powers: dict[tuple[int, float], Array] = {}
+    for k, power in itertools.chain.from_iterable(found):
+        if (k, power) not in powers:
+            powers[k, power] = _power(np.broadcast_to(aligned(trial, k, shape), shape)[at], power)  # type: ignore[arg-type]
+    return np.array([math.prod(powers[x] for x in m) for m in found])
+
+
+def _power(v: Any, power: float) -> Any:
+    with np.errstate(all="ignore"):
+        return np.sqrt(v) if power == 0.5 else 1 / np.sqrt(v) if power == -0.5 else v**power

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..paths import Path
-from .factors import ONE, Factor, Monomial, is_trivial, monomials, named_sizes, recognise, value_of
+from .factors import ONE, Factor, Monomial, is_trivial, monomials, named_sizes, recognise, sampled, value_of
 from .probes import Trial
 from .structure import gradient
 
@@ -160,23 +160,21 @@ def _by_value(case: Case, terms: Sequence[Sequence[Any]]) -> Iterator[Explanatio
     count = len(terms[0])
     targets = [None, *range(count)] if count > 1 else [None]
     # A few elements tell most candidates from what the kernel gave.
-    at = np.unravel_index(np.random.default_rng(0).integers(0, max(case.yours[0].size, 1), 24), shape) if shape else ()
-    wanted = {k: tuple(np.broadcast_to(a, shape)[at] for a in _rest(case, terms, 0, k)) for k in targets}
-    seen: set[int | None] = set()
-    for symbol, cost, monomial in monomials(first, case.leaf):
-        value = value_of(monomial, first, shape)
-        if value is None:
-            continue
-        here = np.broadcast_to(value, shape)[at]
-        for k in targets:
-            rest, part = wanted[k]
-            if k in seen or not within(rest, part * here, case.tolerance * case.scales[0]) or is_trivial(value):
+    some = np.random.default_rng(0).integers(0, max(case.yours[0].size, 1), 24)
+    at = np.unravel_index(some, shape) if shape else ()
+    every = list(monomials(first, case.leaf))
+    values = sampled([m for _, _, m in every], first, shape, at)
+    for k in targets:
+        rest, part = (np.broadcast_to(a, shape)[at] for a in _rest(case, terms, 0, k))
+        near = np.abs(rest - part * values.reshape(len(every), -1)).max(axis=1) <= case.tolerance * case.scales[0]
+        for symbol, cost, monomial in (every[i] for i in np.flatnonzero(near)):
+            if is_trivial(value_of(monomial, first, shape)):
                 continue
             if all(_times_value(case, terms, j, k, monomial) for j in range(len(case.trials))):
-                seen.add(k)
                 factor = Factor(symbol, (), cost)
                 factors = [factor if k in (None, j) else ONE for j in range(count)]
                 yield _explain(case, factors, 2.2 if k is None else 3.0)
+                break
 
 
 def _rest(case: Case, terms: Sequence[Sequence[Any]], j: int, k: int | None) -> tuple[Any, Any]:

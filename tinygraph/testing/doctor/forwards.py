@@ -14,6 +14,7 @@ from ...errors import TinygraphError
 from ..naming import axes_text
 from ..paths import evaluate
 from ..tape import Step, Tape
+from .factors import count_of, count_text
 from .fits import Case, Explanation, _least_squares, explanations, within
 from .probes import Trial, is_number, small_constants
 
@@ -70,12 +71,17 @@ class Other:
 def different_forwards(case: Case) -> Iterator[Explanation]:
     """Each change of the forward that accounts for the gradient, alone or with a factor on a term."""
     for text, change in _changes(case.trials[0]):
-        yield from _under(case, text, change, 3.2)
+        for found in _under(case, text, change, 3.2):
+            yield found
+            if found.cost == 3.2:  # all of it, no factor besides
+                return
     yield from _other_constants(case)
 
 
 def _under(case: Case, text: str, change: Change, cost: float) -> Iterator[Explanation]:
     """Whether the gradient is that of the changed forward, all of it or up to factors."""
+    if not case.spend(2):
+        return
     try:
         first = change(case.trials[0])
         if first is None:
@@ -120,16 +126,21 @@ def _in_span(case: Case, k: int, terms: Sequence[Any]) -> bool:
     y = case.yours[k]
     if any(np.shape(t) != y.shape for t in terms):
         return False
-    for count in range(1, y.ndim + 1):
-        for axes in itertools.combinations(range(y.ndim), count):
-            at = tuple(slice(None) if a in axes else 0 for a in range(y.ndim))
-            rows, target = [np.ravel(t[at]) for t in terms], y[at].ravel()
-            c = _least_squares(rows, target) if len(target) > len(rows) else None
-            if c is not None and within(
-                target, sum(a * r for a, r in zip(c, rows, strict=True)), case.tolerance * case.scales[k]
-            ):
-                return True
+    steps = case.trials[k].tape.steps.values()
+    shapes = [y.shape, *(tuple(s.params["shape"]) for s in steps if s.op.name == "reshape")]
+    for shape in dict.fromkeys(s for s in shapes if np.prod(s) == y.size):
+        found, due = [np.reshape(t, shape) for t in terms], y.reshape(shape)
+        for count in range(1, len(shape) + 1):
+            for axes in itertools.combinations(range(len(shape)), count):
+                at = tuple(slice(None) if a in axes else 0 for a in range(len(shape)))
+                if _combined([np.ravel(t[at]) for t in found], due[at].ravel(), case.tolerance * case.scales[k]):
+                    return True
     return False
+
+
+def _combined(rows: Sequence[Any], target: Any, bound: float) -> bool:
+    c = _least_squares(rows, target) if len(target) > len(rows) else None
+    return c is not None and within(target, sum(a * r for a, r in zip(c, rows, strict=True)), bound)
 
 
 # -- what may be different -----------------------------------------------------------------------------
@@ -165,8 +176,8 @@ def _reductions(trial: Trial, k: int, name: str) -> Iterator[tuple[str, Change]]
         lambda t: changed(t.tape, {k: _step(t, k, op=REGISTRY[other])}),
     )
     if step.op.name == "mean":
-        letter = _count_text(trial, k)
-        yield f"{name} divides by {letter}-1", lambda t: _unbiased(t, k)
+        n, text = count_of(trial, k), count_text([count_of(trial, k)], [trial.sizes])[0]
+        yield f"{name} divides by {text or n}-1", lambda t: _unbiased(t, k)
     for count in range(1, ndim + 1):
         for axes in itertools.combinations(range(ndim), count):
             if axes != right:
@@ -188,20 +199,8 @@ def _step(trial: Trial, k: int, op: Any = None, params: Any = None, operands: An
     return Step(op or step.op, operands or step.operands, step.params if params is None else params)
 
 
-def _count(trial: Trial, k: int) -> int:
-    step = trial.tape.steps[k]
-    shape = np.shape(trial.values[step.operands[0]])
-    return int(np.prod([shape[a] for a in step.params["axis"]]))
-
-
-def _count_text(trial: Trial, k: int) -> str:
-    """The number of elements that a mean is over, in letters."""
-    count = _count(trial, k)
-    return next((letter for letter, n in trial.sizes.items() if n == count), str(count) if not trial.sizes else "n")
-
-
 def _unbiased(trial: Trial, k: int) -> Tape | None:
-    n = _count(trial, k)
+    n = count_of(trial, k)
     return None if n < 2 else changed(trial.tape, {k: _step(trial, k, op=Scaled(trial.tape.steps[k].op, n / (n - 1)))})
 
 
@@ -247,41 +246,48 @@ def _outside(trial: Trial, k: int, c: int, value: Any) -> Iterator[tuple[str, Ch
 
 
 def _other_constants(case: Case) -> Iterator[Explanation]:
-    """Solve for the value of a small constant on a probe where it matters, then try it on all."""
+    """Solve for the value of a constant on a probe where it matters, then try it on all."""
     first = case.trials[0]
-    for node, place, value in small_constants(first.tape):
-        solved = _solve(case, place, value)
+    small = small_constants(first.tape)
+    for node, place, value in [*small, *(c for c in _numbers(first.tape) if c not in small)][:8]:
+        probe = next((k for k, t in enumerate(case.trials) if t.low == node), min(1, len(case.trials) - 1))
+        solved = _solve(case, place, value, probe)
         if solved is None:
             continue
         name = first.names.of(first.tape.tensors[place])
-        name = (
-            name
-            if not name.replace(".", "").replace("e-", "").isdigit()
-            else f"the constant in {first.names.expression(first.tape.tensors[node])}"
-        )
+        if not name.isidentifier():
+            name = f"the constant in {first.names.expression(first.tape.tensors[node])}"
         text = f"{name} is {solved:g} in place of {value:g}"
         yield from _under(case, text, _with_constant(place, solved), 3.4)
 
 
-def _solve(case: Case, place: int, value: float) -> float | None:
+def _numbers(tape: Tape) -> Iterator[tuple[int, int, float]]:
+    """Numbers that a formula holds: (node, place of the number, its value). A 1, 2 or 1/2 is no mistyped constant."""
+    for k, step in tape.steps.items():
+        for j in step.operands if step.op.name in ("add", "sub", "mul", "div") else ():
+            value = tape.constants[j - tape.inputs] if tape.inputs <= j < tape.first else None
+            if value is not None and is_number(value) and abs(float(value)) not in (0.0, 0.5, 1.0, 2.0):
+                yield k, j, float(value)
+
+
+def _solve(case: Case, place: int, value: float, k: int) -> float | None:
     """The constant for which the gradient is a combination of the terms, by golden section on its logarithm."""
-    k = min(len(case.trials) - 1, 1)
     trial, y, scale = case.trials[k], case.yours[k], case.scales[k]
+    sign = float(np.sign(value))
 
     def residual(log: float) -> float:
-        other = Other(trial, changed(trial.tape, {}, {place: float(np.exp(log))}))
+        if not case.spend(1.5, k):
+            return np.inf
+        other = Other(trial, changed(trial.tape, {}, {place: sign * float(np.exp(log))}))
         terms = other.terms(case)
         c = _least_squares([np.ravel(t) for t in terms], y.ravel())
         if c is None:
             return np.inf
         return float(np.abs(y - sum(a * t for a, t in zip(c, terms, strict=True))).max()) / scale
 
-    grid = np.log(abs(value)) + np.log(10) * np.arange(-7, 5)
-    found = [residual(g) for g in grid]
-    best = int(np.argmin(found))
-    if not np.isfinite(found[best]):
+    low, high = _bracket(residual, float(np.log(abs(value))))
+    if not low < high:
         return None
-    low, high = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
     ratio = (np.sqrt(5) - 1) / 2
     a, b = high - ratio * (high - low), low + ratio * (high - low)
     fa, fb = residual(a), residual(b)
@@ -297,13 +303,23 @@ def _solve(case: Case, place: int, value: float) -> float | None:
         if high - low < 1e-13:
             break
     exact = float(np.exp((low + high) / 2))
-    if min(fa, fb) > 1e-8 or abs(exact / value - 1) < 1e-6:
+    if min(fa, fb) > 1e-8 or abs(exact / value - sign) < 1e-6:
         return None
-    for digits in (1, 2, 3, 6):
+    for digits in (1, 2, 3, 4, 6):
         rounded = float(f"{exact:.{digits - 1}e}")
         if abs(rounded / exact - 1) < 1e-4 and residual(float(np.log(rounded))) <= case.tolerance:
-            return rounded
-    return exact
+            return sign * rounded
+    return sign * exact
+
+
+def _bracket(residual: Callable[[float], float], at: float) -> tuple[float, float]:
+    """Between which logarithms the residual is least; nothing where it is not least near there at all."""
+    grid = at + np.log(10) * np.arange(-7, 5)
+    found = [residual(g) for g in grid]
+    best = int(np.argmin(found))
+    if not np.isfinite(found[best]):
+        return 0.0, 0.0
+    return float(grid[max(best - 1, 0)]), float(grid[min(best + 1, len(grid) - 1)])
 
 
 # -- values from elsewhere ------------------------------------------------------------------------------
