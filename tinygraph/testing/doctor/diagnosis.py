@@ -173,8 +173,10 @@ def _explained(case: Case) -> list[Explanation]:
     """Everything that accounts for the gradient, the simplest first; costly searches only where cheap ones fail."""
     found = list(explanations(case))
     found += wrong_rules(case)
-    if not any(e.cost <= 3.0 for e in found):
-        found += itertools.chain(wrong_axes(case), overridden(case))
+    if not any(e.cost <= 2.3 and not e.odd for e in found):
+        found += wrong_axes(case)
+    if not any(e.cost <= 3.0 and not e.odd for e in found):
+        found += overridden(case)
     if not any(e.cost <= 3.5 for e in found):
         found += itertools.chain(different_forwards(case), wrong_operands(case))
     if not found:

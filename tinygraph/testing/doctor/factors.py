@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -67,23 +68,29 @@ def _atom(name: str) -> str:
 
 
 def _of_letter(name: str) -> list[Symbol]:
-    n = _atom(name)
+    n, over = _atom(name), name if "/" not in name else f"({name})"
 
     def less(s: Mapping[str, int]) -> float:
         return s[name] - 1 if s[name] > 1 else math.nan
 
     return [
         (name, 0.1, lambda s: s[name]), (f"1/{n}", 0.1, lambda s: 1 / s[name]),
-        (f"2/{n}", 0.2, lambda s: 2 / s[name]), (f"{n}/2", 0.2, lambda s: s[name] / 2),
-        (f"{n}/({name}-1)", 0.2, lambda s: s[name] / less(s)), (f"({name}-1)/{n}", 0.2, lambda s: (s[name] - 1) / s[name]),
+        (f"2/{n}", 0.2, lambda s: 2 / s[name]), (f"{over}/2", 0.2, lambda s: s[name] / 2),
+        (f"{over}/({name}-1)", 0.2, lambda s: s[name] / less(s)), (f"({name}-1)/{n}", 0.2, lambda s: (s[name] - 1) / s[name]),
         (f"1/({name}-1)", 0.2, lambda s: 1 / less(s)), (f"{name}-1", 0.2, lambda s: s[name] - 1),
         (f"sqrt({name})", 0.2, lambda s: math.sqrt(s[name])), (f"1/sqrt({name})", 0.2, lambda s: 1 / math.sqrt(s[name])),
         (f"{n}^2", 0.2, lambda s: s[name] ** 2), (f"1/{n}^2", 0.2, lambda s: 1 / s[name] ** 2),
         (f"2*{name}", 0.2, lambda s: 2 * s[name]), (f"1/(2*{name})", 0.2, lambda s: 0.5 / s[name]),
-        (f"({name}+1)/{n}", 0.4, lambda s: (s[name] + 1) / s[name]), (f"{n}/({name}+1)", 0.4, lambda s: s[name] / (s[name] + 1)),
-        (f"sqrt({n}/({name}-1))", 0.3, lambda s: math.sqrt(s[name] / less(s))),
+        (f"({name}+1)/{n}", 0.4, lambda s: (s[name] + 1) / s[name]), (f"{over}/({name}+1)", 0.4, lambda s: s[name] / (s[name] + 1)),
+        (f"sqrt({over}/({name}-1))", 0.3, lambda s: math.sqrt(s[name] / less(s))),
         (f"sqrt(({name}-1)/{n})", 0.3, lambda s: math.sqrt((s[name] - 1) / s[name])),
     ]  # fmt: skip
+
+
+def _of_number(n: int) -> list[Symbol]:
+    """What a reduction counts whatever the sizes are."""
+    texts = [str(n), f"1/{n}", f"{n}/{n - 1}", f"{n - 1}/{n}"]
+    return [(text, 0.15, _constant(text, 0.0)[2]) for text in texts]
 
 
 def _of_pair(n: str, c: str) -> list[Symbol]:
@@ -96,8 +103,9 @@ def _of_pair(n: str, c: str) -> list[Symbol]:
 
 def symbols(names: Sequence[str]) -> list[Symbol]:
     """All symbols that a coefficient may be, the simplest first."""
-    of_sizes = [s for n in names for s in _of_letter(n)]
-    of_sizes += [s for n, c in itertools.combinations(names, 2) for s in _of_pair(n, c)]
+    of_sizes = [s for n in names for s in (_of_number(int(n)) if n.isdigit() else _of_letter(n))]
+    letters = [n for n in names if not n.isdigit()]
+    of_sizes += [s for n, c in itertools.combinations(letters, 2) for s in _of_pair(n, c)]
     unlike: dict[str, Symbol] = {}  # a pair of letters may be what a reduction counts, too
     for symbol in of_sizes:
         unlike.setdefault(symbol[0], symbol)
@@ -118,6 +126,7 @@ def recognise(
     # Where several are near, 0 and 1/N² at N = 4000 say, those that are nearest.
     nearest = min((error for error, _ in found), default=0.0)
     fits = [symbol for error, symbol in found if error <= max(10 * nearest, 1e-12)]
+    fits.sort(key=lambda symbol: symbol[1])
     if fits:
         text, cost, value = fits[0]
         # 4 and N/2 are one number at N = 8; 2/C and 1/(C/2) are one at any size, and said once.
@@ -131,7 +140,7 @@ def recognise(
         if abs(float(fraction) - first) <= min(tolerance, 1e-7) * abs(first):
             return Factor(str(fraction), (), 0.45, odd=True, value=lambda s: float(fraction))
         text = f"{first:.6g}" if tolerance < 1e-5 else f"{first:.3g}"
-        return Factor(text, (), 1.4, odd=True, value=lambda s: first)
+        return Factor(text, (), 2.1, odd=True, value=lambda s: first)
     return None
 
 
@@ -149,22 +158,31 @@ class Sizes:
 
 
 def named_sizes(trials: Sequence[Trial]) -> Sizes:
-    """The letters, and what the reductions count: ``H*W`` or ``3*H*W``."""
+    """The letters, and what reductions and broadcasts count: ``H*W`` or ``3*H*W``."""
     letters = [t.sizes for t in trials]
     primes = dict(zip(letters[0], (101, 103, 107, 109, 113, 127, 131, 137, 139, 149), strict=False))
     sizes = Sizes([dict(s) for s in letters], dict(primes))
     for k, step in trials[0].tape.steps.items():
-        if step.op.name not in ("sum", "mean"):
-            continue
-        counts = [count_of(t, k) for t in trials]
-        text, chosen, ratio = count_text(counts, letters)
-        if not text and len(set(counts)) == 1:
-            text, ratio = str(counts[0]), Fraction(counts[0])
-        if text and text not in primes and counts[0] > 1:
-            sizes.generic[text] = float(ratio) * math.prod(primes[x] for x in chosen)
-            for s, n in zip(sizes.probes, counts, strict=True):
-                s[text] = n
+        for i in range(len(step.operands)):
+            counts = [_count(t, k, i) for t in trials]
+            text, chosen, ratio = count_text(counts, letters)
+            if not text and len(set(counts)) == 1:
+                text, ratio = str(counts[0]), Fraction(counts[0])
+            if text and text not in sizes.generic and counts[0] > 1:
+                sizes.generic[text] = float(ratio) * math.prod(primes[x] for x in chosen)
+                for s, n in zip(sizes.probes, counts, strict=True):
+                    s[text] = n
     return sizes
+
+
+def _count(trial: Trial, k: int, i: int) -> int:
+    """How many elements a reduction takes together, or a broadcast makes of one; 1 for what does neither."""
+    step = trial.tape.steps[k]
+    if step.op.name in ("sum", "mean"):
+        return count_of(trial, k)
+    here, there = np.size(trial.values[k]), np.size(trial.values[step.operands[i]])
+    spreads = step.op.kind == "elementwise" or step.op.name == "broadcast_to"
+    return here // there if spreads and there and here % there == 0 else 1
 
 
 def count_of(trial: Trial, k: int) -> int:
@@ -172,6 +190,12 @@ def count_of(trial: Trial, k: int) -> int:
     step = trial.tape.steps[k]
     shape = np.shape(trial.values[step.operands[0]])
     return int(np.prod([shape[a] for a in step.params["axis"]]))
+
+
+def count_name(trials: Sequence[Trial], k: int) -> str:
+    """The same in letters; as a number where it is one whatever the sizes are."""
+    counts = [count_of(t, k) for t in trials]
+    return count_text(counts, [t.sizes for t in trials])[0] or (str(counts[0]) if len(set(counts)) == 1 else "n")
 
 
 def count_text(counts: Sequence[int], sizes: Sequence[Mapping[str, int]]) -> tuple[str, tuple[str, ...], Fraction]:
@@ -199,7 +223,7 @@ def quantities(trial: Trial, leaf: str) -> list[tuple[str, int]]:
             continue
         name = trial.names.of(t)
         plain = t in trial.names.given and (name.isidentifier() or not set(name) & set("+-*/−@ "))
-        found[k] = name if plain else f"({name.replace(' ', '')})"
+        found[k] = name if plain else "(" + re.sub(r" ([-+*/@]) ", r"\1", name) + ")"
     return sorted(((name, k) for k, name in found.items()), key=lambda item: (item[0].startswith("("), item[1]))
 
 

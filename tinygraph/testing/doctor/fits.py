@@ -142,7 +142,12 @@ def _all_terms(case: Case, terms: Sequence[Sequence[Any]]) -> Iterator[Explanati
     # Where two terms are nearly one, factors are not read off, but must fit all the same.
     steady = [k for k, c in enumerate(found) if c is not None]
     if not steady:
-        return
+        # A leaf with fewer elements than terms: one set of numbers for all probes, if any.
+        rows = [np.concatenate([np.ravel(parts[i]) / (s or 1) for parts, s in zip(terms, case.scales, strict=True)]) for i in range(count)]
+        c = _least_squares(rows, np.concatenate([np.ravel(y) / (s or 1) for y, s in zip(case.yours, case.scales, strict=True)]), STEADY)
+        if c is None or len(rows[0]) <= count:
+            return
+        found, steady = [c], [0]
     factors = [recognise([found[k][i] for k in steady], case.sizes, case.digits, steady) for i in range(count)]
     chosen = [f for f in factors if f is not None]
     if len(chosen) < count or all(f.is_one for f in chosen):

@@ -14,7 +14,7 @@ from ...errors import TinygraphError
 from ..naming import axes_text
 from ..paths import evaluate
 from ..tape import Step, Tape
-from .factors import count_of, count_text
+from .factors import count_name, count_of
 from .fits import Case, Explanation, _least_squares, explanations, within
 from .probes import Trial, is_number, small_constants
 
@@ -70,7 +70,7 @@ class Other:
 
 def different_forwards(case: Case) -> Iterator[Explanation]:
     """Each change of the forward that accounts for the gradient, alone or with a factor on a term."""
-    for text, change in _changes(case.trials[0]):
+    for text, change in _changes(case.trials):
         for found in _under(case, text, change, 3.2):
             yield found
             if found.cost == 3.2:  # all of it, no factor besides
@@ -146,12 +146,13 @@ def _combined(rows: Sequence[Any], target: Any, bound: float) -> bool:
 # -- what may be different -----------------------------------------------------------------------------
 
 
-def _changes(trial: Trial) -> Iterator[tuple[str, Change]]:
+def _changes(trials: Sequence[Trial]) -> Iterator[tuple[str, Change]]:
+    trial = trials[0]
     tape, names = trial.tape, trial.names
     for k, step in tape.steps.items():
         t = tape.tensors[k]
         if step.op.name in ("sum", "mean"):
-            yield from _reductions(trial, k, names.of(t))
+            yield from _reductions(trials, k, names.of(t))
         for c in step.operands:
             value = tape.constants[c - tape.inputs] if tape.inputs <= c < tape.first else None
             if value is None or not is_number(value) or step.op.name not in ("add", "sub", "mul", "div"):
@@ -166,7 +167,8 @@ def _plain(value: Any) -> str:
     return f"{float(value):g}"
 
 
-def _reductions(trial: Trial, k: int, name: str) -> Iterator[tuple[str, Change]]:
+def _reductions(trials: Sequence[Trial], k: int, name: str) -> Iterator[tuple[str, Change]]:
+    trial = trials[0]
     step = trial.tape.steps[k]
     ndim = np.ndim(trial.values[step.operands[0]])
     right = tuple(step.params["axis"])
@@ -176,8 +178,7 @@ def _reductions(trial: Trial, k: int, name: str) -> Iterator[tuple[str, Change]]
         lambda t: changed(t.tape, {k: _step(t, k, op=REGISTRY[other])}),
     )
     if step.op.name == "mean":
-        n, text = count_of(trial, k), count_text([count_of(trial, k)], [trial.sizes])[0]
-        yield f"{name} divides by {text or n}-1", lambda t: _unbiased(t, k)
+        yield f"{name} divides by {count_name(trials, k)}-1", lambda t: _unbiased(t, k)
     for count in range(1, ndim + 1):
         for axes in itertools.combinations(range(ndim), count):
             if axes != right:

@@ -210,12 +210,20 @@ def wrong_operands(case: Case) -> Iterator[Explanation]:
         for k, j in path.edges:
             for i, operand in enumerate(first.tape.steps[k].operands):
                 if operand == j:
-                    for cost, what, maker in _operands(first, (k, i)):
-                        predict = _one_path(case, position, maker)
-                        text = f"term {path.label} {what}"
-                        yield from _tried(
-                            case, Explanation("operand", text, 4.6 + cost, path.label, predict=predict)
-                        )
+                    yield from _in_one_term(case, position, (k, i))
+
+
+def _in_one_term(case: Case, position: int, edge: tuple[int, int]) -> Iterator[Explanation]:
+    """Another operand, or a wrong local rule, in one term only."""
+    first, label = case.trials[0], case.paths[position].label
+    for cost, what, maker in _operands(first, edge):
+        predict = _one_path(case, position, maker)
+        yield from _tried(case, Explanation("operand", f"term {label} {what}", 4.6 + cost, label, predict=predict))
+    for cost, what, maker in _rules(first, edge):
+        if cost < COMMON:
+            text = f"term {label}: {what} in {described(first, edge[0])}"
+            predict = _one_path(case, position, maker)
+            yield from _tried(case, Explanation("local-rule", text, cost + 0.6, label, predict=predict))
 
 
 def _one_path(case: Case, position: int, maker: Maker) -> Callable[[Trial], Any]:
