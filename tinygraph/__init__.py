@@ -47,7 +47,6 @@ __all__ = sorted(
 _ON_DEMAND = ("testing",)
 
 if TYPE_CHECKING:
-
     from . import testing as testing
 
     def __getattr__(name: str) -> Callable[..., Tensor]: ...

@@ -43,6 +43,7 @@ def test_it_takes_less_than_150_ms_beyond_numpy():
     run(SECONDS)  # compiles the bytecode
     assert min(float(run(SECONDS)) for _ in range(5)) < 0.15
 
+
 TESTING = """
 import sys, tinygraph as tg
 before = set(sys.modules)

@@ -167,9 +167,8 @@ def trace_named(reference: Callable[..., Any], arrays: Sequence[Any]) -> tuple[G
         if code.co_filename.startswith(_PACKAGE):
             return
         locals_.update((value, name) for name, value in _tensors(frame.f_locals))
-        for name, value in frame.f_locals.items():
-            if isinstance(value, float) and abs(value) not in _PLAIN and not name.startswith(("_", ".")):
-                numbers[value] = name
+        floats = {n: v for n, v in frame.f_locals.items() if isinstance(v, float) and not n.startswith(("_", "."))}
+        numbers.update({value: name for name, value in floats.items() if abs(value) not in _PLAIN})
         for name in code.co_names:
             if isinstance(value := frame.f_globals.get(name), float) and abs(value) not in _PLAIN:
                 numbers.setdefault(value, name)

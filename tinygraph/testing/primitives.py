@@ -261,9 +261,7 @@ def find(
     name = op if isinstance(op, str) else getattr(op, "__name__", "") if is_ours else ""
     found = op if isinstance(op, Primitive) else REGISTRY.get(name)
     if found is None:
-        raise ArgumentError(
-            f"{what}({op!r}): is no primitive; give a Primitive, or the name of one, e.g. 'tanh'"
-        )
+        raise ArgumentError(f"{what}({op!r}): is no primitive; give a Primitive, or the name of one, e.g. 'tanh'")
     if found.pullback is not None:
         raise ArgumentError(
             f"{what}({found.name}): is fused, and has no rules; compare it with its composite: "

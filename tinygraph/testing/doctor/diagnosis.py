@@ -61,8 +61,6 @@ def diagnose(
     >>> print(diagnose(centred, lambda dy, x: dy + dy.mean(axis=0), x="N C"))
     dx: term through mu multiplied by -1 (it has its sign flipped)
         not distinguishable from: sign of the subtrahend in y = x - mu
-        not distinguishable from: sign of x in mu = mean of x over axis 0
-        not distinguishable from: sign of mu in y = x - mu
     """
     if arrays and shapes:
         raise ArgumentError("diagnose: got arrays and shapes; give arrays to keep their sizes, or shapes to vary them")
@@ -236,7 +234,9 @@ def _inexact(case: Case) -> Finding:
     share = _share(case, k)
     labels = ", ".join(case.labels[:6]) + (f" and {len(case.labels) - 6} more" if len(case.labels) > 6 else "")
     text = f"unexplained: {int(100 * share)} % of the error lies in the span of the terms {labels}; worst at {at} of shape {errors[k].shape}"
-    text += f"; an error of {worst:.1e} of the contributions, and no rounding: it changes little with the inputs" * smooth
+    text += (
+        f"; an error of {worst:.1e} of the contributions, and no rounding: it changes little with the inputs" * smooth
+    )
     return Finding("unexplained", case.leaf, text=text, exact=False)
 
 

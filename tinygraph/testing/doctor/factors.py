@@ -37,7 +37,7 @@ class Factor:
     others: tuple[str, ...] = ()
     cost: float = 0.0
     odd: bool = False  # a number that no symbol stands for
-    value: Callable[[Mapping[str, int]], float] = field(default=lambda sizes: 1.0, compare=False, repr=False)
+    value: Callable[[Mapping[str, float]], float] = field(default=lambda sizes: 1.0, compare=False, repr=False)
 
     @property
     def text(self) -> str:
@@ -51,7 +51,7 @@ class Factor:
 
 
 ONE = Factor("1")
-Symbol = tuple[str, float, Callable[[Mapping[str, int]], float]]  # text, cost, value at some sizes
+Symbol = tuple[str, float, Callable[[Mapping[str, float]], float]]  # text, cost, value at some sizes
 
 
 def _constant(text: str, cost: float) -> Symbol:
@@ -109,7 +109,7 @@ def symbols(names: Sequence[str]) -> list[Symbol]:
     unlike: dict[str, Symbol] = {}  # a pair of letters may be what a reduction counts, too
     for symbol in of_sizes:
         unlike.setdefault(symbol[0], symbol)
-    negated = [(f"-{t}", c + 0.1, lambda s, v=v: -v(s)) for t, c, v in unlike.values()]  # type: ignore[misc]
+    negated = [(f"-{t}", c + 0.1, lambda s, v=v: -v(s)) for t, c, v in unlike.values()]
     return [*_FIRST, *unlike.values(), *_LAST, *negated]
 
 
@@ -234,7 +234,8 @@ def aligned(trial: Trial, k: int, shape: tuple[int, ...]) -> Array | None:
         value = trial.values[k]
         usable = isinstance(value, np.ndarray) and value.dtype.kind == "f"
         trial.aligned[key] = _aligned(trial, value, shape) if usable else None
-    return trial.aligned[key]
+    found: Array | None = trial.aligned[key]
+    return found
 
 
 def _aligned(trial: Trial, value: Array, shape: tuple[int, ...]) -> Array | None:

@@ -143,8 +143,13 @@ def _all_terms(case: Case, terms: Sequence[Sequence[Any]]) -> Iterator[Explanati
     steady = [k for k, c in enumerate(found) if c is not None]
     if not steady:
         # A leaf with fewer elements than terms: one set of numbers for all probes, if any.
-        rows = [np.concatenate([np.ravel(parts[i]) / (s or 1) for parts, s in zip(terms, case.scales, strict=True)]) for i in range(count)]
-        c = _least_squares(rows, np.concatenate([np.ravel(y) / (s or 1) for y, s in zip(case.yours, case.scales, strict=True)]), STEADY)
+        rows = [
+            np.concatenate([np.ravel(parts[i]) / (s or 1) for parts, s in zip(terms, case.scales, strict=True)])
+            for i in range(count)
+        ]
+        c = _least_squares(
+            rows, np.concatenate([np.ravel(y) / (s or 1) for y, s in zip(case.yours, case.scales, strict=True)]), STEADY
+        )
         if c is None or len(rows[0]) <= count:
             return
         found, steady = [c], [0]

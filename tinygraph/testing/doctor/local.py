@@ -64,9 +64,7 @@ def wrong_rules(case: Case) -> Iterator[Explanation]:
         for cost, what, maker in _rules(first, edge):
             text = f"{what} in {described(first, edge[0])}"
             predict = _with(case.leaf, maker)
-            yield from _tried(
-                case, Explanation("local-rule", text, cost, predict=predict, common=cost == COMMON)
-            )
+            yield from _tried(case, Explanation("local-rule", text, cost, predict=predict, common=cost == COMMON))
 
 
 def _with(leaf: str, maker: Maker) -> Callable[[Trial], Any]:
@@ -79,12 +77,12 @@ def _rules(trial: Trial, edge: tuple[int, int]) -> Iterator[tuple[float, str, Ma
     name, operand = step.op.name, trial.names.of(trial.tape.tensors[step.operands[i]])
     for what, position, rule in step.op.mistakes:
         if position == i:
-            yield 4.0, what, lambda t, rule=rule: instead(edge, _by_rule(t, rule))
+            yield 4.0, what, _ruled(edge, rule)
     for factor, text in FACTORS:
         what = {"0": f"no gradient to {operand}", "-1": f"sign of {operand}"}.get(
             text, f"derivative by {operand} multiplied by {text}"
         )
-        yield COMMON, what, lambda t, factor=factor: instead(edge, _times(factor))
+        yield COMMON, what, _always(instead(edge, _times(factor)))
     if step.op.kind == "elementwise" and name not in ("add", "sub", "neg", "mul"):
         what = "divisor left out" if name == "div" and i == 0 else f"derivative of {name} left out"
         yield 4.1, what, lambda t: instead(edge, lambda k, i, g, v, d: g)
@@ -174,8 +172,8 @@ def scaled_steps(case: Case) -> Iterator[Explanation]:
         for other, t in enumerate(first.tape.tensors):
             if t not in first.names.given or aligned(first, other, np.shape(first.values[place])) is None:
                 continue
-            for power, text in ((1, "{}"), (-1, "1/{}")):
-                what = f"derivative by {operand} multiplied by {text.format(first.names.given[t])}"
+            for power, pattern in ((1, "{}"), (-1, "1/{}")):
+                what = f"derivative by {operand} multiplied by {pattern.format(first.names.given[t])}"
                 text = f"{what} in {described(first, k)}"
                 predict = _with(case.leaf, _by_value(edge, other, power))
                 cost = 5.2 + 0.05 * (first.tape.tensors[place] not in first.names.given)
@@ -254,7 +252,9 @@ def _without_upstream(case: Case) -> Iterator[Explanation]:
             found = evaluate(path, trial.tape, trial.values, ones(trial), None, totals)
             return sum(terms) - terms[position] + found
 
-        yield from _tried(case, Explanation("operand", f"term {path.label} leaves out dy", 4.2, path.label, predict=one))
+        yield from _tried(
+            case, Explanation("operand", f"term {path.label} leaves out dy", 4.2, path.label, predict=one)
+        )
 
 
 def _operands(trial: Trial, edge: tuple[int, int]) -> Iterator[tuple[float, str, Maker]]:
@@ -267,14 +267,26 @@ def _operands(trial: Trial, edge: tuple[int, int]) -> Iterator[tuple[float, str,
         if number or not isinstance(value, (np.ndarray, np.floating)) or value.dtype.kind != "f":
             continue
         right = names.of(trial.tape.tensors[place])
-        yield 0.0, f"leaves out {right}", lambda t, p=position: instead(edge, _given(t, p, None))
+        yield 0.0, f"leaves out {right}", _fed(edge, position, None)
         for other, candidate in enumerate(values):
             if other == place or not isinstance(candidate, (np.ndarray, np.floating)) or candidate.dtype != value.dtype:
                 continue
             if candidate.size == value.size and (wrong := names.of(trial.tape.tensors[other])) != right:
                 unnamed = trial.tape.tensors[other] not in names.given
                 what = f"uses {wrong} where {right} belongs"
-                yield 0.05 + 0.05 * unnamed, what, lambda t, p=position, o=other: instead(edge, _given(t, p, o))
+                yield 0.05 + 0.05 * unnamed, what, _fed(edge, position, other)
+
+
+def _ruled(edge: tuple[int, int], rule: Rule) -> Callable[[Trial], Hook]:
+    return lambda trial: instead(edge, _by_rule(trial, rule))
+
+
+def _always(hook: Hook) -> Callable[[Trial], Hook]:
+    return lambda trial: hook
+
+
+def _fed(edge: tuple[int, int], position: int, other: int | None) -> Callable[[Trial], Hook]:
+    return lambda trial: instead(edge, _given(trial, position, other))
 
 
 def _given(trial: Trial, position: int, other: int | None) -> Any:

@@ -10,6 +10,7 @@ import numpy as np
 
 from ...core.array import is_weak
 from ...errors import ArgumentError, TinygraphError
+from ..extras import need
 from ..kernel import Kernel, Observed, observe
 from ..naming import trace_named
 from ..paths import Path, evaluate
@@ -229,19 +230,17 @@ class Draw:
 
 def _drawn(strategy: Any) -> Array:
     """A hundred values of a Hypothesis strategy, the same ones every time."""
-    from hypothesis import HealthCheck, Phase, given, settings
-
+    hypothesis = need("hypothesis", "testing", "a domain that is a strategy")
     found: list[Any] = []
 
-    @settings(
-        max_examples=100, database=None, derandomize=True, deadline=None, phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )  # fmt: skip
-    @given(strategy)
     def collect(value: Any) -> None:
         found.append(np.ravel(np.asarray(value)))
 
-    collect()
+    quick = hypothesis.settings(
+        max_examples=100, database=None, derandomize=True, deadline=None, phases=[hypothesis.Phase.generate],
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )  # fmt: skip
+    quick(hypothesis.given(strategy)(collect))()
     return np.unique(np.concatenate(found))
 
 
