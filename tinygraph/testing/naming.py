@@ -30,14 +30,17 @@ class Names:
     """The name of every Tensor of a graph, and whether a person gave it."""
 
     def __init__(
-        self, graph: Graph, locals_: dict[Tensor, str], numbers: dict[float, str], calls: dict[Tensor, tuple[str, Any]]
-    ) -> None:
+        self, graph: Graph, locals_: dict[Tensor, str], inner: dict[Tensor, str], numbers: dict[float, str],
+        calls: dict[Tensor, tuple[str, Any]],
+    ) -> None:  # fmt: skip
         self.graph = graph
         self.numbers = numbers
         self.given: dict[Tensor, str] = {}
+        # What composites of this library call their steps says less than what the user calls his.
+        self.inner = {t for t in inner if t not in locals_ and not t.name}
         used: dict[str, int] = {}
         for t in (*graph.inputs, *graph.captured, *graph.nodes):
-            name = t.name or (None if t in calls else locals_.get(t))
+            name = t.name or locals_.get(t) or (None if t in calls else inner.get(t))
             if name:
                 count = used[name] = used.get(name, 0) + 1
                 self.given[t] = name if count == 1 else f"{name}_{count}"
@@ -45,8 +48,10 @@ class Names:
         self.output = unnamed[0] if len(graph.outputs) == 1 and unnamed and "y" not in used else None
         if self.output is not None:
             self.given[self.output] = "y"  # what everyone calls the output
+        self._said: dict[Tensor, str] = {}
         for t, (name, x) in calls.items():
             self.given.setdefault(t, f"{name}({self.of(x)})")
+        self._said.clear()
 
     def of(self, t: Tensor) -> str:
         """Its name; else the expression that made it, as short as it can be said."""
@@ -54,7 +59,9 @@ class Names:
             return self.given[t]
         if t.node is None:
             return self.number(t._data) if is_weak(t._data) or t.size == 1 else "constant"
-        return self.of(self.graph.operands(t)[0]) if self.same(t) else self.expression(t)
+        if t not in self._said:
+            self._said[t] = self.of(self.graph.operands(t)[0]) if self.same(t) else self.expression(t)
+        return self._said[t]
 
     def same(self, t: Tensor) -> bool:
         """Whether an unnamed result holds its operand's numbers in their order, and so has its name."""
@@ -157,8 +164,8 @@ def trace_named(reference: Callable[..., Any], arrays: Sequence[Any]) -> tuple[G
         code = frame.f_code
         if code.co_filename == _COMPOSITES:
             parameters = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-            for name, value in _tensors(frame.f_locals):
-                if name not in parameters:
+            for name, value in frame.f_locals.items():
+                if _made(value) and name not in parameters:
                     inner.setdefault(value, name)
             first = frame.f_locals.get(parameters[0]) if parameters else None
             composite = code.co_name in COMPOSITES and isinstance(first, Tensor) and _made(result)
@@ -167,11 +174,9 @@ def trace_named(reference: Callable[..., Any], arrays: Sequence[Any]) -> tuple[G
         if code.co_filename.startswith(_PACKAGE):
             return
         locals_.update((value, name) for name, value in _tensors(frame.f_locals))
-        floats = {n: v for n, v in frame.f_locals.items() if isinstance(v, float) and not n.startswith(("_", "."))}
-        numbers.update({value: name for name, value in floats.items() if abs(value) not in _PLAIN})
-        for name in code.co_names:
-            if isinstance(value := frame.f_globals.get(name), float) and abs(value) not in _PLAIN:
-                numbers.setdefault(value, name)
+        globals_ = {name: frame.f_globals.get(name) for name in code.co_names}
+        numbers.update({v: n for n, v in globals_.items() if _telling(n, v) and v not in numbers})
+        numbers.update({v: n for n, v in frame.f_locals.items() if _telling(n, v)})
 
     def watched(*inputs: Any) -> Any:
         before = sys.getprofile()
@@ -184,8 +189,12 @@ def trace_named(reference: Callable[..., Any], arrays: Sequence[Any]) -> tuple[G
     watched.argument_names = lambda count: argument_names(reference, count)  # type: ignore[attr-defined]
     with np.errstate(all="ignore"):
         graph = trace(watched, *arrays)
-    unnamed = {t: c for t, c in calls.items() if t not in locals_}
-    return graph, Names(graph, {**inner, **locals_}, numbers, unnamed)
+    return graph, Names(graph, locals_, inner, numbers, {t: c for t, c in calls.items() if t not in locals_})
+
+
+def _telling(name: str, value: Any) -> bool:
+    """Whether a variable of this value names it: 1 and 2 are literals, more often than not."""
+    return isinstance(value, float) and abs(value) not in _PLAIN and not name.startswith(("_", "."))
 
 
 def _made(value: Any) -> bool:

@@ -128,9 +128,10 @@ def _labels(path: Path, shortest: Path, tape: Tape, names: Names) -> list[str]:
     """Words for a path, the best first: named reductions off the shortest path, named nodes, other nodes."""
     off = [k for k in path.nodes if k not in shortest.nodes] or list(path.nodes)
     tensors = {k: tape.tensors[k] for k in off}
-    named = [k for k in off if tensors[k] in names.given]
     reductions = [k for k in off if tape.steps[k].op.kind == "reduction"]
-    order = [k for k in reductions if k in named] + named + reductions + off
+    named = [k for k in off if tensors[k] in names.given and tensors[k] not in names.inner]
+    inner = [k for k in off if tensors[k] in names.inner]
+    order = [k for k in reductions if k in named] + named + reductions + inner + off
     words = [names.given.get(tensors[k]) or names.scope(tensors[k]) or names.of(tensors[k]) for k in order]
     return list(dict.fromkeys(words)) or ["an output"]
 

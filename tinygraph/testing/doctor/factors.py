@@ -70,7 +70,7 @@ def _atom(name: str) -> str:
 def _of_letter(name: str) -> list[Symbol]:
     n, over = _atom(name), name if "/" not in name else f"({name})"
 
-    def less(s: Mapping[str, int]) -> float:
+    def less(s: Mapping[str, float]) -> float:
         return s[name] - 1 if s[name] > 1 else math.nan
 
     return [
@@ -139,7 +139,7 @@ def recognise(
         fraction = Fraction(first).limit_denominator(64)
         if abs(float(fraction) - first) <= min(tolerance, 1e-7) * abs(first):
             return Factor(str(fraction), (), 0.45, odd=True, value=lambda s: float(fraction))
-        text = f"{first:.6g}" if tolerance < 1e-5 else f"{first:.3g}"
+        text = f"{first:.6g}" if tolerance < 1e-5 else f"{first:.4g}"
         return Factor(text, (), 2.1, odd=True, value=lambda s: first)
     return None
 
@@ -166,9 +166,9 @@ def named_sizes(trials: Sequence[Trial]) -> Sizes:
         for i in range(len(step.operands)):
             counts = [_count(t, k, i) for t in trials]
             text, chosen, ratio = count_text(counts, letters)
-            if not text and len(set(counts)) == 1:
-                text, ratio = str(counts[0]), Fraction(counts[0])
-            if text and text not in sizes.generic and counts[0] > 1:
+            if not text:
+                text, ratio = (str(counts[0]), Fraction(counts[0])) if len(set(counts)) == 1 else ("n", Fraction(151))
+            if text not in sizes.generic and min(counts) > 1:
                 sizes.generic[text] = float(ratio) * math.prod(primes[x] for x in chosen)
                 for s, n in zip(sizes.probes, counts, strict=True):
                     s[text] = n
@@ -248,7 +248,8 @@ def _aligned(trial: Trial, value: Array, shape: tuple[int, ...]) -> Array | None
         if step.op.name == "reshape":
             for other in (np.shape(trial.values[step.operands[0]]), tuple(step.params["shape"])):
                 if other != shape and math.prod(other) == math.prod(shape) and _broadcasts(value.shape, other):
-                    return np.broadcast_to(value, other).reshape(shape)
+                    found: Array = np.broadcast_to(value, other).reshape(shape)
+                    return found
     return None
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,7 +54,7 @@ class Case:
         self.sizes = named_sizes(trials)
         # What a search costs is counted, not timed: the same question gets the same answer on every machine.
         self.budget = budget
-        self.weights = [sum(1 + np.size(v) / 4096 for v in t.values) for t in trials]
+        self.weights = [sum(1 + np.size(v) / 2048 for v in t.values) for t in trials]
 
     @property
     def labels(self) -> list[str]:
@@ -63,6 +65,14 @@ class Case:
         """Pay for runs through the graph of probe ``k``; false once nothing is left."""
         self.budget -= runs * self.weights[k]
         return self.budget > 0
+
+    @contextmanager
+    def half(self) -> Iterator[None]:
+        """Half of what is left to spend, so that something remains for what comes next."""
+        before = self.budget
+        self.budget /= 2
+        yield
+        self.budget = before / 2 + max(self.budget, 0.0)
 
     def fits(self, k: int, prediction: Any) -> bool:
         """Whether a prediction for probe ``k`` is what the kernel gave."""
@@ -130,38 +140,50 @@ def _one_term(case: Case, terms: Sequence[Sequence[Any]]) -> Iterator[Explanatio
 
 
 def _all_terms(case: Case, terms: Sequence[Sequence[Any]]) -> Iterator[Explanation]:
+    """Every term times something; where terms are multiples of one another, only two of them."""
     count = len(terms[0])
-    if count < 2:
-        return
+    found = list(_multiples(case, terms, range(count))) if count > 1 else []
+    yield from found
+    if not found and 2 < count <= 12 and _least_squares([p.ravel() for p in terms[0]], case.yours[0].ravel()) is None:
+        for pair in itertools.combinations(range(count), 2):
+            yield from _multiples(case, terms, pair)
+
+
+def _multiples(case: Case, terms: Sequence[Sequence[Any]], of: Sequence[int]) -> Iterator[Explanation]:
+    """Some terms times something, the others as they are."""
+    rests, columns = [], []
+    for y, parts in zip(case.yours, terms, strict=True):
+        rests.append(y - sum(p for i, p in enumerate(parts) if i not in of))
+        columns.append([parts[i] for i in of])
+    bounds = [case.tolerance * s for s in case.scales]
     found: list[Any] = []
-    for y, parts, scale in zip(case.yours, terms, case.scales, strict=True):
+    for y, parts, bound in zip(rests, columns, bounds, strict=True):
         c = _least_squares([p.ravel() for p in parts], y.ravel(), STEADY)
-        if c is not None and not within(y, sum(a * p for a, p in zip(c, parts, strict=True)), case.tolerance * scale):
+        if c is not None and not within(y, sum(a * p for a, p in zip(c, parts, strict=True)), bound):
             return
         found.append(c)
     # Where two terms are nearly one, factors are not read off, but must fit all the same.
     steady = [k for k, c in enumerate(found) if c is not None]
     if not steady:
         # A leaf with fewer elements than terms: one set of numbers for all probes, if any.
-        rows = [
-            np.concatenate([np.ravel(parts[i]) / (s or 1) for parts, s in zip(terms, case.scales, strict=True)])
-            for i in range(count)
-        ]
-        c = _least_squares(
-            rows, np.concatenate([np.ravel(y) / (s or 1) for y, s in zip(case.yours, case.scales, strict=True)]), STEADY
-        )
-        if c is None or len(rows[0]) <= count:
+        weights = [1 / (s or 1) for s in case.scales]
+        rows = [_joined([parts[i] for parts in columns], weights) for i in range(len(of))]
+        c = _least_squares(rows, _joined(rests, weights), STEADY)
+        if c is None or len(rows[0]) <= len(of):
             return
-        found, steady = [c], [0]
-    factors = [recognise([found[k][i] for k in steady], case.sizes, case.digits, steady) for i in range(count)]
-    chosen = [f for f in factors if f is not None]
-    if len(chosen) < count or all(f.is_one for f in chosen):
+        found, steady = [c] * len(rests), list(range(len(rests)))
+    factors = [recognise([found[k][i] for k in steady], case.sizes, case.digits, steady) for i in range(len(of))]
+    chosen = dict(zip(of, factors, strict=True))
+    if None in factors or all(f.is_one for f in factors if f):
         return
-    for y, parts, scale, sizes in zip(case.yours, terms, case.scales, case.sizes.probes, strict=True):
-        prediction = sum(f.value(sizes) * p for f, p in zip(chosen, parts, strict=True))
-        if not within(y, prediction, 10 * case.tolerance * scale):
+    for y, parts, bound, sizes in zip(rests, columns, bounds, case.sizes.probes, strict=True):
+        if not within(y, sum(f.value(sizes) * p for f, p in zip(factors, parts, strict=True) if f), 10 * bound):
             return
-    yield _explain(case, chosen, 2.2)
+    yield _explain(case, [chosen.get(i) or ONE for i in range(len(terms[0]))], 2.2)
+
+
+def _joined(parts: Sequence[Any], weights: Sequence[float]) -> Array:
+    return np.concatenate([np.ravel(p) * w for p, w in zip(parts, weights, strict=True)])
 
 
 def _by_value(case: Case, terms: Sequence[Sequence[Any]]) -> Iterator[Explanation]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -77,34 +78,43 @@ def _rules(trial: Trial, edge: tuple[int, int]) -> Iterator[tuple[float, str, Ma
     name, operand = step.op.name, trial.names.of(trial.tape.tensors[step.operands[i]])
     for what, position, rule in step.op.mistakes:
         if position == i:
-            yield 4.0, what, _ruled(edge, rule)
+            yield 4.0, what, _on(edge, partial(_by_rule, rule=rule))
     for factor, text in FACTORS:
         what = {"0": f"no gradient to {operand}", "-1": f"sign of {operand}"}.get(
             text, f"derivative by {operand} multiplied by {text}"
         )
-        yield COMMON, what, _always(instead(edge, _times(factor)))
+        yield COMMON, what, _on(edge, partial(_times, factor=factor))
     if step.op.kind == "elementwise" and name not in ("add", "sub", "neg", "mul"):
         what = "divisor left out" if name == "div" and i == 0 else f"derivative of {name} left out"
-        yield 4.1, what, lambda t: instead(edge, lambda k, i, g, v, d: g)
+        yield 4.1, what, _on(edge, _left_out)
     if name == "matmul":
         other = trial.names.of(trial.tape.tensors[step.operands[1 - i]])
-        yield 4.0, f"{other} where its transpose belongs", lambda t: instead(edge, _untransposed(t))
+        yield 4.0, f"{other} where its transpose belongs", _on(edge, _untransposed)
     if name == "mul" and i == 0 and len(set(step.operands)) == 2:
-        yield 4.1, "the factors exchanged", lambda t: _exchanged(t, k)
+        yield 4.1, "the factors exchanged", partial(_exchanged, node=k)
     if name in ("max", "min", "prod"):
-        yield 4.1, f"derivative of {name} left out", lambda t: instead(edge, _spread(t))
+        yield 4.1, f"derivative of {name} left out", _on(edge, _spread)
     if name == "cumsum":
-        yield 4.1, "sums that run the same way, not back,", lambda t: instead(edge, _forwards(t))
+        yield 4.1, "sums that run the same way, not back,", _on(edge, _forwards)
     if name == "getitem" and i == 0 and len(step.operands) > 1:
-        yield 4.1, "what is indexed twice overwritten, not added up,", lambda t: instead(edge, _overwritten(t))
+        yield 4.1, "what is indexed twice overwritten, not added up,", _on(edge, _overwritten)
+
+
+def _on(edge: tuple[int, int], build: Callable[[Trial], Any]) -> Maker:
+    """For each probe a hook with the rule that is built for it, on one edge."""
+    return lambda trial: instead(edge, build(trial))
 
 
 def _by_rule(trial: Trial, rule: Rule) -> Any:
     return lambda k, i, g, values, derived: trial.tape.pull(k, i, g, values, rule)
 
 
-def _times(factor: float) -> Any:
+def _times(trial: Trial, factor: float) -> Any:
     return lambda k, i, g, values, derived: factor * derived()
+
+
+def _left_out(trial: Trial) -> Any:
+    return lambda k, i, g, values, derived: g
 
 
 def _untransposed(trial: Trial) -> Any:
@@ -169,11 +179,11 @@ def scaled_steps(case: Case) -> Iterator[Explanation]:
         k, i = edge
         place = first.tape.steps[k].operands[i]
         operand = first.names.of(first.tape.tensors[place])
-        for other, t in enumerate(first.tape.tensors):
+        for other, t in enumerate(first.tape.tensors if case.budget > 0 else ()):
             if t not in first.names.given or aligned(first, other, np.shape(first.values[place])) is None:
                 continue
-            for power, pattern in ((1, "{}"), (-1, "1/{}")):
-                what = f"derivative by {operand} multiplied by {pattern.format(first.names.given[t])}"
+            for power, symbol in ((1, "{}"), (-1, "1/{}")):
+                what = f"derivative by {operand} multiplied by {symbol.format(first.names.given[t])}"
                 text = f"{what} in {described(first, k)}"
                 predict = _with(case.leaf, _by_value(edge, other, power))
                 cost = 5.2 + 0.05 * (first.tape.tensors[place] not in first.names.given)
@@ -197,6 +207,8 @@ def wrong_operands(case: Case) -> Iterator[Explanation]:
     first = case.trials[0]
     yield from _without_upstream(case)
     for edge in edges(first, case.leaf):
+        if case.budget < 0:
+            return
         users = [p.label for p in case.paths if (edge[0], first.tape.steps[edge[0]].operands[edge[1]]) in p.edges]
         term = users[0] if len(users) == 1 and len(case.paths) > 1 else ""
         for cost, what, maker in _operands(first, edge):
@@ -213,6 +225,8 @@ def wrong_operands(case: Case) -> Iterator[Explanation]:
 
 def _in_one_term(case: Case, position: int, edge: tuple[int, int]) -> Iterator[Explanation]:
     """Another operand, or a wrong local rule, in one term only."""
+    if case.budget < 0:
+        return
     first, label = case.trials[0], case.paths[position].label
     for cost, what, maker in _operands(first, edge):
         predict = _one_path(case, position, maker)
@@ -267,26 +281,14 @@ def _operands(trial: Trial, edge: tuple[int, int]) -> Iterator[tuple[float, str,
         if number or not isinstance(value, (np.ndarray, np.floating)) or value.dtype.kind != "f":
             continue
         right = names.of(trial.tape.tensors[place])
-        yield 0.0, f"leaves out {right}", _fed(edge, position, None)
+        yield 0.0, f"leaves out {right}", _on(edge, partial(_given, position=position, other=None))
         for other, candidate in enumerate(values):
             if other == place or not isinstance(candidate, (np.ndarray, np.floating)) or candidate.dtype != value.dtype:
                 continue
             if candidate.size == value.size and (wrong := names.of(trial.tape.tensors[other])) != right:
                 unnamed = trial.tape.tensors[other] not in names.given
                 what = f"uses {wrong} where {right} belongs"
-                yield 0.05 + 0.05 * unnamed, what, _fed(edge, position, other)
-
-
-def _ruled(edge: tuple[int, int], rule: Rule) -> Callable[[Trial], Hook]:
-    return lambda trial: instead(edge, _by_rule(trial, rule))
-
-
-def _always(hook: Hook) -> Callable[[Trial], Hook]:
-    return lambda trial: hook
-
-
-def _fed(edge: tuple[int, int], position: int, other: int | None) -> Callable[[Trial], Hook]:
-    return lambda trial: instead(edge, _given(trial, position, other))
+                yield 0.05 + 0.05 * unnamed, what, _on(edge, partial(_given, position=position, other=other))
 
 
 def _given(trial: Trial, position: int, other: int | None) -> Any:

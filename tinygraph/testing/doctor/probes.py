@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -230,17 +231,19 @@ class Draw:
 
 def _drawn(strategy: Any) -> Array:
     """A hundred values of a Hypothesis strategy, the same ones every time."""
-    hypothesis = need("hypothesis", "testing", "a domain that is a strategy")
+    h = need("hypothesis", "testing", "domains={…: a strategy}")
     found: list[Any] = []
 
     def collect(value: Any) -> None:
         found.append(np.ravel(np.asarray(value)))
 
-    quick = hypothesis.settings(
-        max_examples=100, database=None, derandomize=True, deadline=None, phases=[hypothesis.Phase.generate],
-        suppress_health_check=list(hypothesis.HealthCheck),
+    settings = h.settings(
+        max_examples=100, database=None, derandomize=True, deadline=None, phases=[h.Phase.generate],
+        suppress_health_check=list(h.HealthCheck),
     )  # fmt: skip
-    quick(hypothesis.given(strategy)(collect))()
+    # In a thread of its own: Hypothesis does not let one test run inside another.
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(settings(h.given(strategy)(collect))).result()
     return np.unique(np.concatenate(found))
 
 
