@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..core.graph import argument_names
-from ..errors import ArgumentError
+from ..errors import ArgumentError, ShapeError
 from .derived import draw_upstream
 from .kernel import choose_wrt, plain
 from .naming import Names, trace_named
@@ -107,21 +107,19 @@ def labelled(paths: Sequence[Path], tape: Tape, names: Names) -> list[Path]:
         return p is not shortest, -off, len(p.nodes), [-k for k in p.nodes]
 
     order = sorted(paths, key=place)
-    choices = [_labels(p, shortest, tape, names) for p in order]
-    taken: dict[str, int] = {}
-    labels = []
-    for p, words in zip(order, choices, strict=True):
-        label = "direct" if p is shortest else f"through {words[0]}"
-        for more in words[1:]:
-            if label not in taken:
-                break
-            label += f" and {more}"
-        while label in taken:
-            taken[label] += 1
-            label = f"{label} ({taken[label]})"
-        taken[label] = 1
-        labels.append(label)
-    return [Path(p.nodes, p.leaf, p.output, label) for p, label in zip(order, labels, strict=True)]
+    words = [_labels(p, shortest, tape, names) for p in order]
+    said = ["direct" if p is shortest else f"through {w[0]}" for p, w in zip(order, words, strict=True)]
+    depth = [1] * len(order)
+    while len(set(said)) < len(said):
+        for label in [s for s in dict.fromkeys(said) if said.count(s) > 1]:
+            # The plain name is that of the path with the least to say; the others say one word more.
+            same = sorted((i for i, s in enumerate(said) if s == label), key=lambda i: len(words[i]))
+            for number, i in enumerate(same[1:], 2):
+                words[i][depth[i] :] = sorted(words[i][depth[i] :], key=words[same[0]].__contains__)
+                more = depth[i] < len(words[i])
+                said[i] += f" and {words[i][depth[i]]}" if more else f" ({number})"
+                depth[i] += more
+    return [Path(p.nodes, p.leaf, p.output, label) for p, label in zip(order, said, strict=True)]
 
 
 def _labels(path: Path, shortest: Path, tape: Tape, names: Names) -> list[str]:
@@ -160,7 +158,9 @@ def contributions(reference: Callable[..., Any], *arrays: Any, wrt: Any = 0, dy:
     its Tensor's name, the local variable that held it, its scope, or what it computes. The arrays add up
     to the derived gradient. Above 64 paths those that meet at a node are one term.
 
-    ``wrt`` is an argument's position or name; ``dy`` is random by default.
+    ``wrt`` is an argument's position or name; ``dy`` is random by default, a tuple for several outputs.
+
+    Raises: ArgumentError for an argument without a gradient; ShapeError for dy of another shape than the output's.
 
     >>> import numpy as np
     >>> from tinygraph.testing import contributions
@@ -180,10 +180,14 @@ def contributions(reference: Callable[..., Any], *arrays: Any, wrt: Any = 0, dy:
     graph, names = trace_named(reference, given)
     tape = Tape(graph)
     place = names_of_arguments.index(leaf)
-    dys = [
-        np.broadcast_to(np.asarray(d, t.dtype), t.shape)
-        for d, t in zip(upstream if isinstance(upstream, tuple) else (upstream,), graph.outputs, strict=True)
-    ]
+    dys = [np.asarray(d) for d in (upstream if isinstance(upstream, (tuple, list)) else (upstream,))]
+    due = [t.shape for t in graph.outputs]
+    if [d.shape for d in dys] != due:
+        shapes = " and ".join(str(d.shape) for d in dys)
+        raise ShapeError(
+            f"contributions(dy of shape {shapes}): the reference returns {' and '.join(map(str, due))}; give dy in that shape"
+        )
+    dys = [d.astype(t.dtype) for d, t in zip(dys, graph.outputs, strict=True)]
     with np.errstate(all="ignore"):
         values = tape.run(given)
         totals = tape.backward(values, dys, [place])

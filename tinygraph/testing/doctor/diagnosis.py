@@ -118,13 +118,21 @@ def _numbers(trials: Sequence[Trial], fit: float, digits: float, max_paths: int)
         n: labelled(find_paths(first.tape, first.place[n], max_paths), first.tape, first.names) for n in kernel.wrt
     }
     for leaf in kernel.wrt:
-        bounds = [fit * float(t.mass(leaf, paths[leaf]).max(initial=0)) for t in trials]
+        bounds = [fit * t.bound(leaf) for t in trials]
         if not all(
             within(structure.gradient(t, leaf), t.derived(leaf), b) for t, b in zip(trials, bounds, strict=True)
         ):
             wrong.append(leaf)
     swaps = structure.swapped(trials, wrong, fit)
     done = {n for f in swaps for n in f.leaf.split(", ")}
+    for i, swap in enumerate(swaps):
+        # Where one gradient is minus the other, it may as well be the sign of both.
+        names = swap.leaf.split(", ")
+        if first.derived(names[0]).shape != first.derived(names[1]).shape:
+            continue
+        cases = [Case(n, trials, paths[n], fit, digits, 0.0) for n in names]
+        texts = [[e.text for e in explanations(c) if e.term == "all" and e.cost < 1.1] for c in cases]
+        swaps[i] = replace(swap, equivalents=tuple(t for t in texts[0] if t in texts[1]))
     left = [leaf for leaf in wrong if leaf not in done]
     for leaf in left:
         findings[leaf] = _examine(trials, leaf, paths[leaf], fit, digits, BUDGET / len(left))
@@ -151,19 +159,25 @@ def _examine(
     if found:
         best = found[0]
         more = (other.text,) if other is not None else ()
-        return Finding(best.kind, leaf, best.term, best.factor, best.text, _others(found[1:], best.text) + more)
+        # A factor made of two values says no more than a plain one.
+        rest = [e for e in found[1:] if e.kind != "factor" or best.kind != "factor" or e.cost < best.cost + 1]
+        others = _others(rest, best.text, best.term == "all")
+        return Finding(best.kind, leaf, best.term, best.factor, best.text, others + more)
     return _inexact(case)
 
 
-def _others(found: Sequence[Explanation], first: str) -> tuple[str, ...]:
+def _others(found: Sequence[Explanation], first: str, whole: bool = False) -> tuple[str, ...]:
     """What else it may be, each thing said once: a factor on a term is the same factor on every edge of its path."""
     rules = [e for e in found if e.kind == "local-rule"]
     telling = [e for e in rules if not e.common]
-    common = sorted((e for e in rules if e.common), key=lambda e: ("…" in e.text, len(e.text)))
+    common = [e for e in rules if e.common]
+    if not whole:  # the whole gradient's factor stands next to the leaf, where no other leaf has it
+        common.sort(key=lambda e: ("…" in e.text, len(e.text)))
     kept = {id(e) for e in (telling or common[:1])}
     kept |= {id(e) for e in [e for e in found if e.kind == "operand"][:2]}
     texts = [e.text for e in found if id(e) in kept or e.kind not in ("local-rule", "operand")]
-    return tuple(dict.fromkeys(t for t in texts if t != first))[:_EQUIVALENTS]
+    texts = [t for t in texts if t != first and t.partition(": ")[2] not in texts]  # in all terms, so in one
+    return tuple(dict.fromkeys(texts))[:_EQUIVALENTS]
 
 
 def _explained(case: Case) -> list[Explanation]:
@@ -174,7 +188,7 @@ def _explained(case: Case) -> list[Explanation]:
         found += wrong_axes(case)
     if not any(e.cost <= 3.0 and not e.odd for e in found):
         found += overridden(case)
-    if not any(e.cost <= 3.5 for e in found):
+    if not any(e.cost <= 3.5 and not e.odd for e in found):
         with case.half():
             found += different_forwards(case)
         found += wrong_operands(case)

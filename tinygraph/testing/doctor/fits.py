@@ -54,7 +54,8 @@ class Case:
         self.sizes = named_sizes(trials)
         # What a search costs is counted, not timed: the same question gets the same answer on every machine.
         self.budget = budget
-        self.weights = [sum(1 + np.size(v) / 2048 for v in t.values) for t in trials]
+        slow = 10 * sum(step.op.name == "einsum" for step in trials[0].tape.steps.values())
+        self.weights = [slow + sum(1 + np.size(v) / 2048 for v in t.values) for t in trials]
 
     @property
     def labels(self) -> list[str]:
@@ -103,7 +104,8 @@ def explanations(
     if not terms[0]:
         return
     for kind in (_whole, _one_term, _all_terms, _by_value, *(() if simple else (_by_index,))):
-        found = [e for e in kind(case, terms) if not (simple and (e.odd or (kind is _by_value and e.term == "all")))]
+        far = 2.2 if kind is _by_value else np.inf  # the whole gradient times more than one value says little
+        found = [e for e in kind(case, terms) if not (simple and (e.odd or (e.term == "all" and e.cost > far)))]
         yield from found
         if any(not e.odd for e in found):
             return
@@ -300,6 +302,8 @@ def _least_squares(columns: Sequence[Any], target: Any, condition: float = CONDI
     if not all(norms) or not np.isfinite(target).all():
         return None
     matrix = np.stack([np.asarray(c, np.float64) / n for c, n in zip(columns, norms, strict=True)], axis=1)
+    if not np.isfinite(matrix).all():
+        return None
     solution, _, rank, singular = np.linalg.lstsq(matrix, np.asarray(target, np.float64), rcond=None)
     if rank < len(columns) or singular[0] > condition * singular[-1]:
         return None
@@ -311,8 +315,9 @@ def _explain(case: Case, factors: Sequence[Factor], cost: float) -> Explanation:
     labels = case.labels
     odd = any(f.odd for f in factors)
     if all(f == factors[0] for f in factors):
+        # A number that means nothing on all terms says less than one missing term where these are multiples.
         text = f"all terms multiplied by {factors[0].text}"
-        return Explanation("factor", text, cost + factors[0].cost, "all", factors[0].symbol, odd=odd)
+        return Explanation("factor", text, cost + factors[0].cost + 0.8 * odd, "all", factors[0].symbol, odd=odd)
     changed = [(label, f) for label, f in zip(labels, factors, strict=True) if not f.is_one]
     text = "; ".join(f"term {label} multiplied by {f.text}" for label, f in changed)
     cost += sum(f.cost for _, f in changed) + 0.2 * (len(changed) - 1)

@@ -281,12 +281,17 @@ def _operands(trial: Trial, edge: tuple[int, int]) -> Iterator[tuple[float, str,
         if number or not isinstance(value, (np.ndarray, np.floating)) or value.dtype.kind != "f":
             continue
         right = names.of(trial.tape.tensors[place])
-        yield 0.0, f"leaves out {right}", _on(edge, partial(_given, position=position, other=None))
+        last = trial.tape.tensors[place] is names.output  # y is our name for it, and so is explained
+        yield (
+            0.0,
+            f"leaves out {described(trial, place) if last else right}",
+            _on(edge, partial(_given, position=position, other=None)),
+        )
         for other, candidate in enumerate(values):
             if other == place or not isinstance(candidate, (np.ndarray, np.floating)) or candidate.dtype != value.dtype:
                 continue
             if candidate.size == value.size and (wrong := names.of(trial.tape.tensors[other])) != right:
-                unnamed = trial.tape.tensors[other] not in names.given
+                unnamed = trial.tape.tensors[other] not in names.given or trial.tape.tensors[other] is names.output
                 what = f"uses {wrong} where {right} belongs"
                 yield 0.05 + 0.05 * unnamed, what, _on(edge, partial(_given, position=position, other=other))
 

@@ -108,6 +108,14 @@ class Trial:
             self._masses[leaf] = np.asarray(total)
         return self._masses[leaf]
 
+    def bound(self, leaf: str) -> float:
+        """The largest sum of absolute contributions: what rounding errors are small against, also where these cancel."""
+        k = self.place[leaf]
+        dys = [np.abs(d) for d in self.dys]
+        with np.errstate(all="ignore"):
+            found = self.tape.backward(self.values, dys, [k], lambda k, i, g, v, derived: np.abs(derived())).get(k)
+        return 0.0 if found is None else float(np.max(found, initial=0))
+
     def place_of(self, name: str) -> int | None:
         """The place of what a person calls ``name``."""
         return next((k for k, t in enumerate(self.tape.tensors) if self.names.given.get(t) == name), None)
@@ -378,7 +386,9 @@ def _low(reference: Any, kernel: Kernel, draw: Draw, trial: Trial, seed: int, tu
     scale = np.sqrt(abs(value) / usual)
     low = scaled(scale)
     power = np.log(_usual(low, behind[0]) / usual) / np.log(scale) if low.finite and _usual(low, behind[0]) else 2.0
-    if 0.2 < power < 8 and abs(power - 2) > 0.2:
+    if not 0.2 < power < 8:
+        return trial  # of a sigmoid, say, which no scale makes small
+    if abs(power - 2) > 0.2:
         low = scaled((abs(value) / usual) ** (1 / power))
     low.low = node
     return low if low.finite else trial

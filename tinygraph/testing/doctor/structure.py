@@ -135,6 +135,8 @@ def one_index(trials: Sequence[Trial], leaf: str, scales: Sequence[Array], toler
             wrong = np.moveaxis(np.abs(y - d) > tolerance * scale.max(initial=0), axis, 0)
             last = len(wrong) - 1
             there = {int(i) for i in np.flatnonzero(wrong.any(axis=tuple(range(1, wrong.ndim))))}
+            if not np.moveaxis(d, axis, 0)[1:-1].any():
+                break  # nothing else could be wrong
             if not there or last < 1 + len(there) or not there <= {0, last}:
                 break
             places |= {"first" if i == 0 else "last" for i in there}
