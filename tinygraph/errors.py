@@ -111,6 +111,10 @@ class GraphTooLarge(RenderError, ValueError):
     """A graph with more nodes than a readable picture can hold."""
 
 
+class GraphFoldedWarning(UserWarning):
+    """A picture was too large to read, so parts of it were folded."""
+
+
 class GraphGrowthWarning(UserWarning):
     """A running total keeps every step's graph alive."""
 

@@ -20,12 +20,13 @@ from tinygraph.errors import ArgumentError, TinygraphError
     ("word", "value", "listed"),
     [
         ("mode", "bth", "'both', 'forward'"),
-        ("mode", "lanes", "not there yet"),
-        ("mode", "backward", "'both', 'forward'"),
+        ("mode", "back", "'backward', 'lanes'"),
         ("rankdir", "RL", "'auto', 'LR', 'TB'"),
         ("values", "all", "'auto', 'stats', 'shape', 'full', 'none'"),
         ("theme", "blue", "'light', 'dark', 'auto'"),
-        ("engine", "neato", "'auto', 'dot', 'pygraphviz'"),
+        ("engine", "neato", "'auto', 'dot', 'pygraphviz', 'builtin'"),
+        ("max_nodes", 0, "from 1 on, or None"),
+        ("collapse", -1, "depth"),
         ("precision", -1, "from 0 to 15"),
         ("precision", "2", "from 0 to 15"),
         ("timeout", 0, "above 0"),
@@ -70,13 +71,21 @@ def test_drawing_loads_graphviz_only_for_its_text():
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60, env=environment)
 
 
-def test_without_the_package_graphviz_the_text_says_what_to_install(bn, monkeypatch):
-    picture = tg.draw(bn.y)
+@pytest.fixture
+def no_package(monkeypatch):
+    """An installation without the Python package graphviz."""
     monkeypatch.setitem(sys.modules, "graphviz", None)
-    monkeypatch.delitem(sys.modules, "tinygraph.picture.dot", raising=False)
-    monkeypatch.delattr(tg.picture, "dot", raising=False)
+    for module in ("dot", "statements"):
+        monkeypatch.delitem(sys.modules, f"tinygraph.picture.{module}", raising=False)
+        monkeypatch.delattr(tg.picture, module, raising=False)
+
+
+def test_without_the_package_graphviz_the_text_says_what_to_install(bn, no_package):
+    picture = tg.draw(bn.y)
     with pytest.raises(tg.errors.MissingExtra, match="pip install graphviz"):
         picture.dot
+    assert picture.svg().startswith("<svg")
+    assert picture.engine == "builtin"
 
 
 # -- what a picture is --------------------------------------------------------------------------------
@@ -95,21 +104,21 @@ def test_a_picture_is_immutable(bn):
 
 def test_repr(bn, no_engine):
     picture = tg.draw(bn.y, title="BatchNorm")
-    assert repr(picture) == "<Picture BatchNorm: 9 ops, 14 tensors, 5 scopes, mode=both, engine=none>"
+    assert repr(picture) == "<Picture BatchNorm: 9 ops, 14 tensors, 5 scopes, mode=both, engine=builtin>"
     single = tg.draw(tg.tensor(1.0, name="x"))
-    assert repr(single) == "<Picture x: 0 ops, 1 tensor, 0 scopes, mode=both, engine=none>"
+    assert repr(single) == "<Picture x: 0 ops, 1 tensor, 0 scopes, mode=both, engine=builtin>"
 
 
 # -- files ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("suffix", [".dot", ".gv", ".svg", ".png", ".pdf", ".PNG"])
+@pytest.mark.parametrize("suffix", [".dot", ".gv", ".svg", ".png", ".pdf", ".html", ".json", ".PNG"])
 def test_save(bn, tmp_path, monkeypatch, suffix, dot):
     monkeypatch.chdir(tmp_path)
     path = tg.draw(bn.y).save(f"bn{suffix}")
     assert path == tmp_path / f"bn{suffix}"
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
-    start = {".dot": b"digraph", ".gv": b"digraph", ".svg": b"<svg", ".pdf": b"%PDF"}.get(suffix, b"\x89PNG")
+    start = {".dot": b"digraph", ".gv": b"digraph", ".svg": b"<svg", ".pdf": b"%PDF", ".html": b"<!DOCTYPE", ".json": b"{"}.get(suffix, b"\x89PNG")
     assert path.read_bytes().startswith(start)
 
 
@@ -136,9 +145,9 @@ def test_save_creates_no_folder(bn, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["bn", "bn.jpg", "bn.html"])
+@pytest.mark.parametrize("name", ["bn", "bn.jpg", "bn.svgz"])
 def test_save_knows_its_suffixes(bn, tmp_path, name):
-    with pytest.raises(ValueError, match=r"'\.dot', '\.gv', '\.svg', '\.png', '\.pdf'"):
+    with pytest.raises(ValueError, match=r"'\.dot', '\.gv', '\.svg', '\.png', '\.pdf', '\.html', '\.json'"):
         tg.draw(bn.y).save(tmp_path / name)
 
 
@@ -171,12 +180,72 @@ def test_notebooks_that_strip_svg(bn, dot, monkeypatch):
     assert tg.draw(bn.y)._repr_mimebundle_()["image/png"].startswith("iVBORw0KGgo")
 
 
-def test_notebooks_never_see_an_exception(bn, no_engine):
+def test_notebooks_never_see_an_exception(bn, no_engine, monkeypatch):
+    assert tg.draw(bn.y)._repr_mimebundle_()["image/svg+xml"].startswith("<svg")
+    monkeypatch.setenv("TINYGRAPH_NOTEBOOK", "png")
     bundle = tg.draw(bn.y)._repr_mimebundle_()
     assert list(bundle) == ["text/plain"]
     assert "pip install" in bundle["text/plain"]
 
 
-def test_notebooks_never_see_an_exception_of_a_broken_engine(bn, fake_dot):
-    fake_dot("sys.exit(3)")
-    assert "exited with 3" in tg.draw(bn.y)._repr_mimebundle_()["text/plain"]
+def test_a_cell_can_hold_the_interactive_page(bn):
+    frame = tg.draw(bn.y).interactive(height=300)
+    assert frame._repr_html_().startswith('<iframe sandbox="allow-scripts" srcdoc="&lt;!DOCTYPE html&gt;')
+    assert "height:300px" in frame._repr_html_()
+    assert repr(frame).startswith("<Picture")
+    with pytest.raises(ValueError, match="height is a whole number"):
+        tg.draw(bn.y).interactive(height=0)
+
+
+def test_ipython_shows_the_picture_and_not_its_html(bn):
+    formatters = pytest.importorskip("IPython.core.formatters")
+    shown, _ = formatters.DisplayFormatter().format(tg.draw(bn.y))
+    assert shown["image/svg+xml"].startswith("<svg")
+    assert "text/html" not in shown
+    shown, _ = formatters.DisplayFormatter().format(tg.draw(bn.y).interactive())
+    assert shown["text/html"].startswith("<iframe")
+
+
+def test_show_opens_a_page_that_stays(bn, tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    page = tg.draw(bn.y).show()
+    assert opened == [page.as_uri()]
+    assert page.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+
+
+# -- where engines fail ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("sys.exit(3)", "builtin (dot exited with 3: it said nothing)"),
+        ("time.sleep(60)", "builtin (the engine took longer than 0.3 s)"),
+        ("print('garbage')", "builtin (dot wrote no valid SVG)"),
+        ("print('<svg><g></svg>')", "builtin (the engine wrote no valid SVG"),
+    ],
+)
+def test_svg_and_html_are_drawn_all_the_same(bn, fake_dot, body, said):
+    fake_dot(body)
+    picture = tg.draw(bn.y, timeout=0.3)
+    assert "<!-- layout: tinygraph builtin -->" in picture.svg().replace("<!--layout", "<!-- layout")
+    assert picture.engine.startswith(said)
+    assert "<!DOCTYPE html>" in picture.html()
+
+
+def test_png_says_what_failed(bn, fake_dot):
+    fake_dot("time.sleep(60)")
+    with pytest.raises(tg.errors.RenderTimeout, match=r"longer than 0\.3 s"):
+        tg.draw(bn.y, timeout=0.3).png()
+    with pytest.raises(tg.errors.GraphvizNotFound, match=r"save 'picture\.svg' or 'picture\.html'"):
+        tg.draw(bn.y, engine="builtin").png()
+
+
+def test_the_counts_say_what_is_folded(bn):
+    picture = tg.draw(bn.y, collapse=["variance"], title="BatchNorm")
+    assert picture.folded == {"folds": 1, "nodes": 5}
+    assert picture.view.title == "BatchNorm · 1 scope folded (5 nodes)"
+    assert picture.counts == {"ops": 7, "tensors": 11, "scopes": 4}
+    assert [step["dir"] for step in picture.steps].count("seed") == 1

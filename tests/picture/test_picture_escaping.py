@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import tinygraph as tg
 from tinygraph.core.primitive import REGISTRY, apply
-from tinygraph.picture.dot import statement
+from tinygraph.picture.statements import statement
 from tinygraph.picture.values import clean
 
 HOSTILE = [

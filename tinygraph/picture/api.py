@@ -15,17 +15,19 @@ from typing import TYPE_CHECKING, Any
 from ..core.graph import Graph
 from ..core.tensor import Tensor, describe
 from ..errors import DTypeError, RenderError
-from . import theme, values
-from .model import Options, View, view
+from . import build, lanes, theme, values
+from .fold import fold
+from .model import MODES, Options, View
 from .words import ChoiceError, choose
 
 if TYPE_CHECKING:
     import graphviz
 
-MODES = ("both", "forward")
+    from .render import Drawing
+
 RANKDIRS = ("auto", "LR", "TB")
-ENGINES = ("auto", "dot", "pygraphviz")
-SUFFIXES = (".dot", ".gv", ".svg", ".png", ".pdf")
+ENGINES = ("auto", "dot", "pygraphviz", "builtin")
+SUFFIXES = (".dot", ".gv", ".svg", ".png", ".pdf", ".html", ".json")
 NOTEBOOK = "TINYGRAPH_NOTEBOOK"
 
 
@@ -38,6 +40,8 @@ def draw(
     precision: int = 2,
     names: Mapping[str, Any] | None = None,
     seed: Any = None,
+    collapse: bool | int | Sequence[str] | None = None,
+    max_nodes: int | None = 400,
     title: str | None = None,
     legend: bool = True,
     theme: str = "light",
@@ -47,14 +51,22 @@ def draw(
     """A picture of the computation behind ``outputs``: values above the wires, gradients below.
 
     The gradients are those of one reverse pass, made now, with ``seed`` or with that of the last
-    ``backward()``. ``mode="forward"`` leaves them out. ``values`` says what stands for an array:
-    "auto", "stats" (min … max), "shape", "full" (up to 6×6) or "none"; ``precision`` is the number
-    of decimals. ``names`` names wires that have no name, as ``locals()`` does. ``rankdir`` is "LR",
-    "TB", or "auto", which turns deep graphs upright. ``theme`` is "light", "dark", or "auto", an SVG
-    that follows the reader's setting. ``engine`` is "auto", "dot" or "pygraphviz"; it has
-    ``timeout`` seconds.
+    ``backward()``. ``mode`` is "both"; "forward", without gradients; "lanes", the forward above the
+    backward that was derived from it, node for node; "backward", the derived one alone. ``values``
+    says what stands for an array: "auto", "stats" (min … max), "shape", "full" (up to 6×6) or "none";
+    ``precision`` is the number of decimals. ``names`` names wires that have no name, as ``locals()``
+    does. ``rankdir`` is "LR", "TB", or "auto", which turns deep graphs upright. ``theme`` is "light",
+    "dark", or "auto", an SVG that follows the reader's setting.
 
-    Raises: ValueError for an unknown word; ShapeError for a seed of the wrong shape.
+    ``collapse`` folds scopes: True all of them, a number those nested deeper, a list of patterns such
+    as ``["variance", "layer1/*"]`` those it names, False none. Above ``max_nodes`` ops and Tensors
+    scopes fold by themselves, then chains, with a GraphFoldedWarning; None sets no limit.
+
+    ``engine`` is "auto", "dot", "pygraphviz" or "builtin". It has ``timeout`` seconds; then, or if
+    there is none, the built-in layout draws SVG and HTML.
+
+    Raises: ValueError for an unknown word; ShapeError for a seed of the wrong shape; GraphTooLarge if
+    no folding makes it small enough.
 
     >>> import tinygraph as tg
     >>> x = tg.tensor([1.0, 2.0], requires_grad=True, name="x")
@@ -66,8 +78,15 @@ def draw(
     """
     _check(mode, rankdir, values, precision, theme, engine, timeout, names)
     graph, given = _graph(outputs)
-    options = Options(mode, rankdir, values, precision, names, seed, title, legend)
-    return Picture(view(graph, given, options), mode, theme, engine, timeout)
+    options = Options(mode, rankdir, values, precision, names, seed, title, legend, collapse, max_nodes)
+    return Picture(look(graph, given, options), mode, theme, engine, timeout)
+
+
+def look(graph: Graph, outputs: Sequence[Tensor], options: Options) -> View:
+    """The View of a graph: built, and folded where that is asked for or needed."""
+    builder = lanes.view if options.mode in ("lanes", "backward") else build.view
+    seen = builder(graph, outputs, options)
+    return lanes.flat(fold(seen, options.collapse, options.max_nodes, auto=options.rankdir == "auto"))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -106,22 +125,48 @@ class Picture:
         return digraph(self.view, theme.palette(self.theme))
 
     def svg(self) -> str:
-        """The picture as SVG, to stand in a web page or in a file.
+        """The picture as SVG, to stand in a web page or in a file. Needs no Graphviz."""
+        return self._drawing.text(self.theme)
 
-        Raises: GraphvizNotFound, GraphvizError, RenderTimeout.
-        """
-        return self._svg("draw the SVG", "picture")
+    def html(self) -> str:
+        """The interactive page: one file that needs nothing else, to pan, zoom, fold, and step through."""
+        from . import html  # noqa: PLC0415 -- loads json and the viewer
+
+        return html.page(self.view, self._drawing.text(self.theme, classes=True), self.theme)
 
     def png(self, dpi: int = 144) -> bytes:
         """The picture as PNG. Raises: GraphvizNotFound, GraphvizError, RenderTimeout."""
-        return self._render("png", "draw the PNG", "picture", _dpi(dpi))
+        return self._image("png", "draw the PNG", "picture", _dpi(dpi))
 
     def pdf(self) -> bytes:
         """The picture as PDF. Raises: GraphvizNotFound, GraphvizError, RenderTimeout."""
-        return self._render("pdf", "draw the PDF", "picture")
+        return self._image("pdf", "draw the PDF", "picture")
+
+    def json(self) -> str:
+        """All that the picture says, as JSON: nodes, edges, scopes, steps, and values up to 1,000 elements."""
+        import json  # noqa: PLC0415 -- which few programs need
+
+        from .export import record  # noqa: PLC0415
+
+        return json.dumps(record(self.view), ensure_ascii=False, indent=1)
+
+    def interactive(self, height: int = 520) -> Frame:
+        """The interactive page for a notebook's cell, ``height`` pixels high, in a sandbox of its own."""
+        from . import html  # noqa: PLC0415 -- loads json and the viewer
+
+        return Frame(html.frame(self.html(), _count("interactive", "height", height, 20_000)), repr(self))
+
+    def show(self) -> Path:
+        """Open the interactive page in the web browser, from a temporary file, whose path is returned."""
+        import tempfile  # noqa: PLC0415 -- which few programs need
+        import webbrowser  # noqa: PLC0415
+
+        page = self.save(Path(tempfile.gettempdir()) / f"tinygraph-{self._fingerprint}.html")
+        webbrowser.open(page.as_uri())
+        return page
 
     def save(self, path: str | os.PathLike[str], dpi: int = 144) -> Path:
-        """Write the picture to a file, whose suffix says how: .dot .gv .svg .png .pdf.
+        """Write the picture to a file, whose suffix says how: .dot .gv .svg .png .pdf .html .json.
 
         The file is there whole or not at all. Returns its absolute path. No folder is created.
 
@@ -137,16 +182,28 @@ class Picture:
 
     @property
     def engine(self) -> str:
-        """The program that draws this picture, ``dot 2.43.0``; "none" where none is installed."""
-        from . import engine as engines  # noqa: PLC0415 -- loads subprocess
+        """What draws this picture, ``dot 2.43.0`` or ``builtin``; once it is drawn, what really did, and why."""
+        from . import render  # noqa: PLC0415 -- loads subprocess
 
-        found = engines.available(self.choice)
-        return "none" if found is None else found.version
+        return self._drawing.engine if "_drawing" in self.__dict__ else render.likely(self.choice)
 
     @property
     def counts(self) -> dict[str, int]:
         """How much there is to see: ops, tensors, scopes."""
         return self.view.counts
+
+    @property
+    def folded(self) -> dict[str, int]:
+        """How many scopes and chains are folded, and how many nodes they hide."""
+        folds, nodes = self.view.folded
+        return {"folds": folds, "nodes": nodes}
+
+    @property
+    def steps(self) -> list[dict[str, Any]]:
+        """The traversal as the page plays it: forward, the seed, backward; none above 5,000 ops."""
+        from .export import steps  # noqa: PLC0415 -- which few programs need
+
+        return steps(self.view)
 
     def __repr__(self) -> str:
         counted = ", ".join(f"{n} {what if n != 1 else what[:-1]}" for what, n in self.counts.items())
@@ -160,7 +217,7 @@ class Picture:
             if os.environ.get(NOTEBOOK) == "png":
                 bundle["image/png"] = base64.b64encode(self.png()).decode("ascii")
             else:
-                bundle["image/svg+xml"] = self._svg("draw the SVG", "picture", f"tg-{self._fingerprint}-")
+                bundle["image/svg+xml"] = self._drawing.text(self.theme, f"tg-{self._fingerprint}-")
         except Exception as error:  # a notebook would print a traceback in place of the picture
             bundle["text/plain"] = f"{bundle.get('text/plain', '<Picture>')}\n{error}"
         return {
@@ -171,27 +228,42 @@ class Picture:
 
     @property
     def _fingerprint(self) -> str:
-        return hashlib.sha256(self.dot.encode("utf-8")).hexdigest()[:8]
+        return hashlib.sha256(f"{self.view}{self.theme}".encode("utf-8", "replace")).hexdigest()[:8]
 
     def _content(self, suffix: str, target: Path, dpi: int) -> bytes:
         if suffix in (".dot", ".gv"):
             return self.dot.encode("utf-8")
-        task = f"write {target.name!r}"
-        if suffix == ".svg":
-            return f"{self._svg(task, target.stem)}\n".encode()
-        return self._render(suffix[1:], task, target.stem, dpi if suffix == ".png" else None)
+        if suffix in (".svg", ".html", ".json"):
+            text = {".svg": self.svg, ".html": self.html, ".json": self.json}[suffix]()
+            return f"{text}\n".encode()
+        return self._image(suffix[1:], f"write {target.name!r}", target.stem, dpi if suffix == ".png" else None)
 
-    def _svg(self, task: str, stem: str, prefix: str = "") -> str:
-        from . import svg  # noqa: PLC0415 -- loads an XML parser, which few programs need
+    @cached_property
+    def _drawing(self) -> Drawing:
+        from . import render  # noqa: PLC0415 -- loads subprocess and an XML parser
 
-        drawn = self._render("svg", task, stem).decode("utf-8", "replace")
-        return svg.tidy(drawn, self.theme, self.view.rankdir, prefix)
+        return render.draw(self.view, self.choice, self.theme, self.timeout)
 
-    def _render(self, format: str, task: str, stem: str, dpi: int | None = None) -> bytes:
-        from . import engine as engines  # noqa: PLC0415 -- loads subprocess
+    def _image(self, format: str, task: str, stem: str, dpi: int | None = None) -> bytes:
+        from . import render  # noqa: PLC0415 -- loads subprocess
 
-        found = engines.find(self.choice, task, format, stem)
-        return engines.render(found, self.dot, format, dpi=dpi, timeout=self.timeout)
+        return render.image(
+            self.view, self.choice, self.theme, self.timeout, task=task, format=format, stem=stem, dpi=dpi
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What ``Picture.interactive`` returns: a notebook shows the page, a terminal one line."""
+
+    page: str
+    text: str
+
+    def _repr_html_(self) -> str:
+        return self.page
+
+    def __repr__(self) -> str:
+        return self.text
 
 
 class FolderError(RenderError, FileNotFoundError):
@@ -211,8 +283,7 @@ def _graph(outputs: Any) -> tuple[Graph, Sequence[Tensor]]:
 def _check(
     mode: str, rankdir: str, how: str, precision: int, look: str, engine: str, timeout: float, names: Any
 ) -> None:
-    later = ", which is not there yet" if mode in ("lanes", "backward") else ""
-    choose("draw", "mode", mode, MODES, later)
+    choose("draw", "mode", mode, MODES)
     choose("draw", "rankdir", rankdir, RANKDIRS)
     choose("draw", "values", how, values.MODES)
     choose("draw", "theme", look, theme.THEMES)
@@ -226,9 +297,13 @@ def _check(
 
 
 def _dpi(dpi: int) -> int:
-    if not isinstance(dpi, int) or not 1 <= dpi <= 4800:
-        raise ChoiceError(f"png(dpi={dpi!r}): dots per inch are a whole number; give one from 1 to 4800")
-    return dpi
+    return _count("png", "dpi", dpi, 4_800)
+
+
+def _count(call: str, parameter: str, value: int, most: int) -> int:
+    if not isinstance(value, int) or not 1 <= value <= most:
+        raise ChoiceError(f"{call}({parameter}={value!r}): {parameter} is a whole number; give one from 1 to {most}")
+    return value
 
 
 def _replace(target: Path, content: bytes) -> None:

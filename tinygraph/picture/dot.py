@@ -1,81 +1,32 @@
-"""View → DOT: the one place that knows shapes, fonts and how user text is escaped.
-
-User text reaches DOT through ``plain`` and ``cell`` only.
-"""
+"""View → DOT: the one place that knows the shapes and fonts of Graphviz' pictures."""
 
 from __future__ import annotations
 
-import html
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 from unicodedata import east_asian_width
 
-from ..errors import MissingExtra
-from .model import Edge, Op, View, Wire
-from .values import LABEL, TOOLTIP, clean
-
-try:
-    import graphviz
-    from graphviz.quoting import quote
-except ImportError as error:
-    raise MissingExtra(
-        'draw(...).dot: the Python package "graphviz" is not installed; run: pip install graphviz'
-    ) from error
+from .model import Box, Edge, Fold, Item, Op, View, Wire
+from .statements import TAB, Attributes, Digraph, Forms, cell, plain, statement
+from .values import LABEL, TITLE, TOOLTIP
 
 Palette = Mapping[str, str]
-Attributes = dict[str, str]
 
 FONT = "Helvetica,Arial,sans-serif"
-TAB = "\t"
 _SPACE = "&#160;"
 _LONGEST_WORD, _LONGEST_CAPTION = 5, 8  # characters that fit into the circle of an op
+_PILLS = ("constant", "saved")
 _ROLES = {"input": "inp", "parameter": "par", "output": "out"}
-
-
-# -- escaping -------------------------------------------------------------------------------------
-
-
-def plain(text: str, limit: int = LABEL) -> str:
-    """User text as a label, tooltip or title in quotes.
-
-    >>> print(plain("a & <b>"))
-    a &amp; &lt;b&gt;
-    """
-    escaped = html.escape(clean(text, limit), quote=False).replace("\\", "\\\\").replace("\n", "\\n")
-    marked: str = graphviz.nohtml(escaped)  # last, as str.replace drops the mark
-    return marked
-
-
-def cell(text: str, limit: int = LABEL) -> str:
-    """User text inside an HTML-like label.
-
-    >>> print(cell('"x"'))
-    &quot;x&quot;
-    """
-    return html.escape(clean(text, limit), quote=True).replace("\\", "\\\\").replace("\n", "<BR/>")
-
-
-# The same few words come back on every line. ``typed`` tells marked text from words of ours.
-_remembered = lru_cache(maxsize=1024, typed=True)(quote)
-
-
-def _quoted(value: str) -> str:
-    return value if type(value) is str and value[:1] == "<" else _remembered(value)  # an HTML-like label stays
-
-
-def statement(head: str, attributes: Attributes, indent: int = 1) -> str:
-    """One line of DOT: what ``Digraph.node`` and ``Digraph.edge`` write, several times as fast."""
-    listed = " ".join(f"{name}={_quoted(value)}" for name, value in sorted(attributes.items()))
-    return f"{TAB * indent}{head} [{listed}]\n"
 
 
 # -- the page -------------------------------------------------------------------------------------
 
 
-def digraph(view: View, palette: Palette) -> graphviz.Digraph:
-    """The picture as a ``graphviz.Digraph``, the same to the byte for the same View."""
-    return graphviz.Digraph(
+def digraph(view: View, palette: Palette) -> Digraph:
+    """The picture as a ``Digraph``, the same to the byte for the same View."""
+    return Digraph(
         graph_attr=_graph(view, palette),
         node_attr=_node(palette),
         edge_attr=_edge(palette),
@@ -121,7 +72,7 @@ def _heading(view: View, palette: Palette) -> str:
     """Title and legend in one row."""
     cells = []
     if view.title:
-        cells.append(_font(cell(view.title), palette["ink"], 15, "B"))
+        cells.append(_font(cell(view.title, TITLE), palette["ink"], 15, "B"))
     cells += [_legend_line(role, text, palette) for role, text in view.legend]
     row = f"</TD><TD>{_SPACE * 6}</TD><TD>".join(cells)
     return f"<{_table(f'<TR><TD>{row}</TD></TR>', padding=2)}>"
@@ -141,9 +92,9 @@ def _body(view: View, palette: Palette) -> Iterator[str]:
     children: dict[int | None, list[int]] = {}
     for index, box in enumerate(view.boxes):
         children.setdefault(box.parent, []).append(index)
-    across = view.rankdir == "LR"
+    drawn = _Nodes(view, palette)
     for node in members.get(None, ()):
-        yield _drawn(node, palette, across, 1)
+        yield drawn(node, 1)
     stack = [(index, 1) for index in reversed(children.get(None, []))]
     while stack:
         index, depth = stack.pop()
@@ -152,20 +103,25 @@ def _body(view: View, palette: Palette) -> Iterator[str]:
             continue
         box = view.boxes[index]
         yield f"{TAB * depth}subgraph cluster_{index + 1} {{\n"
-        yield statement("graph", _box(box.id, box.title, palette), depth + 1)
+        yield statement("graph", _box(box, palette), depth + 1)
         for node in members.get(index, ()):
-            yield _drawn(node, palette, across, depth + 1)
+            yield drawn(node, depth + 1)
         stack.append((-1, depth))
         stack += [(child, depth + 1) for child in reversed(children.get(index, []))]
-    for edge in view.edges:
-        yield _arrow(edge, palette, across)
+    yield from map(_Arrows(view, palette), view.edges)
+    for above, below in view.under:  # each gradient stands under its Tensor
+        yield f"{TAB}{{rank=same; {above} -> {below} [style=invis weight=0]}}\n"
 
 
-def _box(id: str, title: str, palette: Palette) -> Attributes:
+def _box(box: Box, palette: Palette) -> Attributes:
+    lane = {
+        "forward": {"fontcolor": palette["fwd"]},
+        "backward": {"fontcolor": palette["bwd"], "labelloc": "b", "labeljust": "r"},
+    }
     return {
-        "id": id,
-        "label": plain(title),
-        "tooltip": plain(title),
+        "id": box.id,
+        "label": plain(box.title),
+        "tooltip": plain(box.title),
         "labelloc": "t",
         "labeljust": "l",
         "style": "rounded,filled",
@@ -175,35 +131,89 @@ def _box(id: str, title: str, palette: Palette) -> Attributes:
         "fontsize": "11",
         "penwidth": "1",
         "margin": "8",
+        **lane.get(box.kind, {}),
     }
 
 
 # -- nodes ----------------------------------------------------------------------------------------
 
 
-def _drawn(node: Wire | Op, palette: Palette, across: bool, indent: int) -> str:
-    if isinstance(node, Op):
-        attributes = _op(node, palette)
-    elif node.role == "constant":
-        attributes = _pill(node, palette)
-    else:
-        attributes = {"shape": "plain", "label": f"<{_wire(node, palette, across)}>"}
-    attributes |= {"id": node.id, "tooltip": plain(node.tooltip, TOOLTIP)}
-    return statement(node.id, attributes, indent)
+class _Nodes:
+    """Writes nodes; those that differ in their texts only are written from one form."""
+
+    def __init__(self, view: View, palette: Palette) -> None:
+        self.lanes, self.across, self.palette, self.forms = view.lanes, view.rankdir == "LR", palette, Forms()
+
+    def __call__(self, node: Item, indent: int) -> str:
+        kind, cells = self._kind(node)
+        if kind is None or any("\n" in text for text in cells):
+            return self.write(node, indent)
+        labels = (node.tooltip, node.name) if isinstance(node, Wire) and node.role in _PILLS else (node.tooltip,)
+
+        def write(marks: Sequence[str]) -> str:
+            texts = iter(marks)
+            given: dict[str, Any] = {"id": next(texts), "tooltip": next(texts)} | ({"name": next(texts)} if len(labels) == 2 else {})
+            given |= {field: next(texts) for field, text in zip(_TEXTS, cells, strict=False) if text}
+            return self.write(replace(node, **given), indent)
+
+        return self.forms.fill((kind, indent), write, [node.id], labels, [text for text in cells if text], TOOLTIP)
+
+    def _kind(self, node: Item) -> tuple[Any, tuple[str, ...]]:
+        """What statements that share a form have in common, and the texts in their tables; None for no form."""
+        if isinstance(node, Op):
+            return (node.symbol, node.caption, node.fused, node.sum, node.backward), ()
+        if isinstance(node, Fold):
+            return None, ()
+        if node.role in _PILLS:
+            return (node.role, node.finite) if len(node.name) <= LABEL else None, ()
+        cells = (node.name, node.value, node.gradient, node.caption)
+        return (node.role, node.finite, node.backward, *map(bool, cells)), cells
+
+    def write(self, node: Item, indent: int) -> str:
+        palette = self.palette
+        if isinstance(node, Op):
+            attributes = _op(node, palette)
+        elif isinstance(node, Fold):
+            attributes = _fold(node, palette)
+        elif node.role in _PILLS:
+            attributes = _pill(node, palette)
+        else:
+            table = _compact(node, palette) if self.lanes else _wire(node, palette, self.across)
+            attributes = {"shape": "plain", "label": f"<{table}>"}
+        attributes |= {"id": node.id, "tooltip": plain(node.tooltip, TOOLTIP)}
+        return statement(node.id, attributes, indent)
+
+
+_TEXTS = ("name", "value", "gradient", "caption")
 
 
 def _pill(wire: Wire, palette: Palette) -> Attributes:
+    """A constant, or a ghost of what the forward has saved."""
+    saved = wire.role == "saved"
+    return {
+        "shape": "box",
+        "style": "rounded,filled,dashed" if saved else "rounded,filled",
+        "fillcolor": palette["con"],
+        "color": palette["bwd"] if not wire.finite else palette["fwdl" if saved else "conb"],
+        "fontcolor": palette["fwd" if saved else "mute"],
+        "fontsize": "10",
+        "margin": "0.08,0.03",
+        "height": "0.24" if saved else "0.27",
+        "width": "0.3",
+        "label": plain(wire.name),
+    }
+
+
+def _fold(fold: Fold, palette: Palette) -> Attributes:
+    title, caption = _font(cell(fold.title), palette["ink"], 12, "B"), _font(cell(fold.caption), palette["mute"], 9)
     return {
         "shape": "box",
         "style": "rounded,filled",
-        "fillcolor": palette["con"],
-        "color": palette["conb"] if wire.finite else palette["bwd"],
-        "fontcolor": palette["mute"],
-        "fontsize": "10",
-        "margin": "0.08,0.03",
-        "height": "0.27",
-        "width": "0.3",
-        "label": plain(wire.name),
+        "peripheries": "2",
+        "fillcolor": palette["clus"],
+        "color": palette["bwdl" if fold.backward else "opb"],
+        "margin": "0.12,0.06",
+        "label": f"<{_table(f'<TR><TD>{title}</TD></TR><TR><TD>{caption}</TD></TR>')}>",
     }
 
 
@@ -213,8 +223,14 @@ def _op(op: Op, palette: Palette) -> Attributes:
     shape = {"shape": "circle", "fixedsize": "true", "width": "0.56", "style": "filled"}
     if not fits:
         shape = {"shape": "box", "height": "0.56", "style": "rounded,filled", "margin": "0.1,0.02"}
+    if op.sum:
+        shape = {"shape": "doublecircle", "fixedsize": "true", "width": "0.4", "style": "filled"}
+    elif op.backward and fits:
+        shape["width"] = "0.52"
     if op.fused:
         shape["peripheries"] = "2"
+    if op.backward:
+        shape["color"] = palette["bwdl"]
     label = _face(op.symbol, op.caption, palette["ink"], palette["mute"])
     return {"fillcolor": palette["op"], "penwidth": "1.6", "label": label, **shape}
 
@@ -262,6 +278,29 @@ def _wire(wire: Wire, palette: Palette, across: bool) -> str:
     return _table(rows, f'BORDER="{border}" COLOR="{edge}" STYLE="ROUNDED" BGCOLOR="{palette[card]}"')
 
 
+def _compact(wire: Wire, palette: Palette) -> str:
+    """In lanes: the name over the bar, the number under it."""
+    card = _ROLES.get(wire.role)
+    text = wire.gradient if wire.backward else wire.value
+    height = 19 + 16 * max(wire.name.count("\n"), text.count("\n"))
+    space = _SPACE * 2 if card else ""
+    name = _font(_lines(wire.name, space), palette["ink"], 13, "B")
+    if wire.backward:
+        name, number = f"<I>{name}</I>" if name else "", _font(_lines(text, space), palette["bwd"], 11, "I")
+    else:
+        number = _font(_lines(text, space), palette["fwd"], 11)
+    edge = palette["bwd"] if not wire.finite else palette[f"{card}b"] if card else palette["opb"]
+    thick = 2 if wire.finite else 3
+    rows = (
+        f'<TR><TD HEIGHT="{height}" VALIGN="BOTTOM">{name}</TD></TR>'
+        f'<TR><TD HEIGHT="{thick}" PORT="w" BGCOLOR="{edge}"></TD></TR>'
+        f'<TR><TD HEIGHT="{height}">{number}</TD></TR>'
+    )
+    return _table(
+        rows, f'BORDER="{thick}" COLOR="{edge}" STYLE="ROUNDED" BGCOLOR="{palette[card]}"' if card else 'BORDER="0"'
+    )
+
+
 def _across(name: str, value: str, gradient: str, caption: str, outer: int, inner: int, color: str, thick: int) -> str:
     """Left to right: the bar lies, values above it and gradients below."""
     return (
@@ -304,16 +343,56 @@ def _font(content: str, color: str, size: int, style: str = "") -> str:
 # -- edges ----------------------------------------------------------------------------------------
 
 
-def _arrow(edge: Edge, palette: Palette, across: bool) -> str:
-    """An edge; with a gradient, two parallel lines: forward first, backward second."""
-    entry, leave = ("w", "e") if across else ("n", "s")
+class _Arrows:
+    """Writes edges; those that differ in their ends and tooltips only are written from one form."""
+
+    def __init__(self, view: View, palette: Palette) -> None:
+        self.palette, self.forms = palette, Forms()
+        self.ports = ("n", "s") if view.rankdir == "TB" else ("w", "e")
+        self.barred = {node.id for node in view.nodes if isinstance(node, Wire) and node.role not in _PILLS}
+
+    def __call__(self, edge: Edge) -> str:
+        tail, head = edge.tail in self.barred, edge.head in self.barred
+        kind = (edge.role, edge.gradient, edge.backward, edge.loose, edge.mark, edge.label, tail, head)
+
+        def write(marks: Sequence[str]) -> str:
+            id, start, end, tooltip = marks
+            return self.write(replace(edge, id=id, tail=start, head=end, tooltip=tooltip), tail, head)
+
+        return self.forms.fill(kind, write, [edge.id, edge.tail, edge.head], [edge.tooltip], [], TOOLTIP)
+
+    def write(self, edge: Edge, from_bar: bool, to_bar: bool) -> str:
+        entry, leave = self.ports
+        attributes = _line(edge, self.palette)
+        tail, head = edge.tail, edge.head
+        if edge.backward:  # written against its direction, so that time runs from right to left
+            attributes |= {"dir": "back", "arrowtail": "normal" if edge.role in _PILLS else "empty"}
+            tail, head, from_bar, to_bar = head, tail, to_bar, from_bar
+        tail = f"{tail}:w:{leave}" if from_bar else tail
+        head = f"{head}:w:{entry}" if to_bar else head
+        return statement(f"{tail} -> {head}", attributes)
+
+
+def _line(edge: Edge, palette: Palette) -> Attributes:
+    """How an edge looks. With value and gradient, two parallel lines: forward first, backward second."""
     attributes = {"id": edge.id, "tooltip": plain(edge.tooltip, TOOLTIP)}
     if edge.gradient:
         both = f"{palette['fwdl']}:{palette['bwdl']}"
         attributes |= {"color": both, "dir": "both", "arrowhead": "normal", "arrowtail": "empty", "class": "both"}
+    elif edge.role == "saved":
+        attributes |= {"color": palette["fwdl"], "style": "dashed"}
     elif edge.role != "constant":
-        attributes["color"] = palette["fwdl"]
+        attributes["color"] = palette["bwdl" if edge.backward else "fwdl"]
     if edge.role == "result":
-        return statement(f"{edge.tail} -> {edge.head}:w:{entry}", {**attributes, "weight": "20"})
-    tail = edge.tail if edge.role == "constant" else f"{edge.tail}:w:{leave}"
-    return statement(f"{tail} -> {edge.head}", attributes)
+        attributes["weight"] = "20"
+    if edge.loose:
+        attributes["constraint"] = "false"
+    return attributes | (_mark(edge, palette) if edge.mark else {})
+
+
+def _mark(edge: Edge, palette: Palette) -> Attributes:
+    """In a diff: what agrees steps back, what is wrong stands out and says by what factor."""
+    if edge.mark == "agrees":
+        return {"color": palette["conl"]}
+    label = {"label": plain(edge.label), "fontcolor": palette["bwd"], "fontsize": "13"} if edge.label else {}
+    return {"color": palette["bwdl"], "penwidth": "3", **label}

@@ -22,12 +22,12 @@ class Pass:
     """What one reverse pass found, or the ``note`` that says why there was none.
 
     ``totals`` are the gradients; ``parts`` holds what each argument of each result contributed;
-    ``seeded`` are the Tensors at which the pass began.
+    both in the order in which the engine visits them. ``seeds`` are the cotangents it began with.
     """
 
-    totals: dict[Tensor, Array] = field(default_factory=dict)
-    parts: dict[tuple[Tensor, int], Array] = field(default_factory=dict)
-    seeded: frozenset[Tensor] = frozenset()
+    totals: dict[Tensor, Any] = field(default_factory=dict)
+    parts: dict[tuple[Tensor, int], Any] = field(default_factory=dict)
+    seeds: dict[Tensor, Array] = field(default_factory=dict)
     note: str = ""
 
 
@@ -53,18 +53,18 @@ def reverse(graph: Graph, outputs: Sequence[Tensor], seed: Any = None) -> Pass:
 
 def _pass(graph: Graph, pending: dict[Tensor, Any]) -> Pass:
     wanted = [t for t in (*graph.inputs, *graph.captured, *graph.nodes) if t.requires_grad]
-    seeded = frozenset(pending)
-    parts: dict[tuple[Tensor, int], Array] = {}
+    seeds = {t: np.asarray(g) for t, g in pending.items()}
+    parts: dict[tuple[Tensor, int], Any] = {}
     # A picture shows a nan instead of stopping at it, and is itself never recorded.
     with np.errstate(all="ignore"), flags(remove=GRAD | TRACE | ANOMALY):
         try:
             for t, argument, part in sweep(pending, wanted):
-                parts[t, argument] = np.asarray(part)
+                parts[t, argument] = part
         except StaleError:
             names = [f"'{t.name}'" if t.name else "a parameter" for t in stale(graph)]
             verb = "was" if len(names) == 1 else "were"
             return Pass(note=f"no gradients: {_listed(names)} {verb} assigned after the forward")
-    return Pass({t: np.asarray(pending[t]) for t in wanted if t in pending}, parts, seeded)
+    return Pass({t: pending[t] for t in wanted if t in pending}, parts, seeds)
 
 
 def stale(graph: Graph) -> list[Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -63,19 +63,53 @@ def labels(graph: Graph, names: Mapping[str, Any] | None = None) -> dict[Tensor,
     >>> list(labels(tg.Graph([y]), {"μ": mu}).values())
     ['x', '2', 'μ', 'x−μ', '(x−μ)²']
     """
-    chosen = _chosen(names)
-    fallback = graph.names
-    numbers = constants(graph)
+    fallback, numbers = graph.names, constants(graph)
+    own = _chosen(names)
+    own.update({t: clean(t.name) for t in fallback if t.name and clean(t.name)})
+    order = (*graph.inputs, *graph.captured, *graph.nodes)
+    found = expressions(order, graph.operands, own, numbers, lambda t: clean(fallback[t]))
+    return {t: expression.text for t, expression in found.items()}
+
+
+def expressions(
+    order: Iterable[Tensor],
+    operands: Callable[[Tensor], Sequence[Tensor]],
+    own: Mapping[Tensor, str],
+    numbers: Container[Tensor],
+    fallback: Callable[[Tensor], str],
+    widest: int = WIDEST,
+) -> dict[Tensor, Expression]:
+    """An expression for every Tensor in ``order``, operands first: its own name, a short formula, or ``fallback``."""
     known: dict[Tensor, Expression] = {}
-    for t in (*graph.inputs, *graph.captured, *graph.nodes):
-        own = clean(t.name or "") or chosen.get(t, "")
-        if own:
-            known[t] = Expression(own, 0 if _OPERATOR.search(own) else _ATOM)
+    for t in order:
+        name = own.get(t)
+        if name:
+            known[t] = _named(name)
         elif t in numbers:
             known[t] = _constant(t)
         else:
-            known[t] = _derived(t, [known[x] for x in graph.operands(t)]) or Expression(clean(fallback[t]))
-    return {t: expression.text for t, expression in known.items()}
+            formula = _derived(t, [known[x] for x in operands(t)], widest)
+            known[t] = formula if formula is not None else Expression(fallback(t))
+    return known
+
+
+def _named(name: str) -> Expression:
+    whole = name.startswith("∂") and " " not in name  # as ``partial`` writes it
+    return Expression(name, _ATOM if whole or not _OPERATOR.search(name) else 0)
+
+
+def inside(name: str) -> str:
+    """A name as part of a formula: in parentheses if it reads like one itself."""
+    return _named(name).inside(_ATOM)
+
+
+def partial(name: str) -> str:
+    """The gradient with respect to what is called ``name``.
+
+    >>> partial("x"), partial("x−μ")
+    ('∂x', '∂(x−μ)')
+    """
+    return f"∂{inside(name)}"
 
 
 def _chosen(names: Mapping[str, Any] | None) -> dict[Tensor, str]:
@@ -91,13 +125,13 @@ def _constant(t: Tensor) -> Expression:
     return Expression(text, _SUM if text.startswith("\u2212") else _ATOM)
 
 
-def _derived(t: Tensor, operands: Sequence[Expression]) -> Expression | None:
+def _derived(t: Tensor, operands: Sequence[Expression], widest: int) -> Expression | None:
     if t.node is None:
         return None
     name = t.node.op.name
     expression = operands[0] if name in _SAME_VALUES else _formula(name, operands)
     width = sum(not unicodedata.combining(c) for c in expression.text)
-    return expression if width <= WIDEST else None
+    return expression if width <= widest else None
 
 
 def _formula(op: str, operands: Sequence[Expression]) -> Expression:

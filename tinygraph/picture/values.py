@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-LABEL, TOOLTIP = 40, 1000  # the longest texts, in characters
+LABEL, TITLE, TOOLTIP = 40, 120, 1000  # the longest texts, in characters
 MODES = ("auto", "stats", "shape", "full", "none")
 
+_FEW = 64
 _VECTOR, _GRID = 4, 6  # the largest vector written out; the largest side of a matrix in mode "full"
 _BIDI = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
 _DROPPED = re.compile(f"[\x00-\x09\x0b-\x1f\x7f-\x9f{_BIDI}\ufffe\uffff]")
@@ -73,6 +75,10 @@ def row(data: Any, how: str = "auto", precision: int = 2) -> Row:
     Row(text='NaN×1 inf×1', finite=False)
     """
     array = np.asarray(data)
+    if array.size == 1 and array.dtype.kind == "f" and how in ("auto", "stats", "full"):  # nearly always
+        value = float(array.item())
+        if math.isfinite(value):
+            return Row(number(value))
     if how == "none":
         return Row("")
     if how == "shape":
@@ -125,10 +131,24 @@ def _grid(array: np.ndarray[Any, Any], precision: int) -> str:
 
 
 def _spread(array: np.ndarray[Any, Any], how: str, precision: int) -> str:
-    wide = array.astype(np.float64)
     if how == "stats":
-        return " … ".join(numbers([float(wide.min()), float(wide.max())], precision))
+        return " … ".join(numbers([float(array.min()), float(array.max())], precision))
+    return " ± ".join(numbers((_few if array.size <= _FEW else _many)(array), precision))
+
+
+def _few(array: np.ndarray[Any, Any]) -> list[float]:
+    """Mean and standard deviation of some numbers: Python's own sums are faster here, and exact."""
+    values = array.ravel().astype(np.float64).tolist()
+    scale = 2.0 ** max(math.frexp(max(map(abs, values)))[1] - 1, 0)
+    small = [v / scale for v in values]
+    mean = math.fsum(small) / len(small)
+    spread = math.sqrt(math.fsum((v - mean) ** 2 for v in small) / len(small))
+    return [mean * scale, spread * scale]
+
+
+def _many(array: np.ndarray[Any, Any]) -> list[float]:
+    wide = array.astype(np.float64)
     # A power of two keeps the square in range without touching a digit.
     scale = 2.0 ** max(int(np.frexp(np.abs(wide).max())[1]) - 1, 0)
     small = wide / scale
-    return " ± ".join(numbers([float(small.mean()) * scale, float(small.std()) * scale], precision))
+    return [float(small.mean()) * scale, float(small.std()) * scale]
