@@ -56,6 +56,37 @@ def test_lines_stand_out(colors):
         assert contrast(colors[role], colors["clus"]) >= 3
 
 
+# Machado, Oliveira, Fernandes 2009: what people without one kind of cone see, on linear RGB.
+DEFICIENT = {
+    "normal": np.eye(3),
+    "protan": np.array([[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]),
+    "deutan": np.array([[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]),
+    "tritan": np.array([[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]]),
+}  # fmt: skip
+
+
+def lab(color, vision):
+    """CIE L*a*b* of a colour as it is seen."""
+    channels = np.array([int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    seen = np.clip(DEFICIENT[vision] @ linear, 0, 1)
+    to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+    xyz = to_xyz @ seen / np.array([0.9505, 1.0, 1.089])
+    f = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz * (29 / 6) ** 2 / 3 + 4 / 29)
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+@THEMES
+@pytest.mark.parametrize("vision", list(DEFICIENT))
+@pytest.mark.parametrize(("one", "other"), [("fwdl", "bwdl"), ("fwd", "bwd")])
+def test_forward_and_backward_differ_for_every_kind_of_colour_vision(colors, vision, one, other):
+    assert np.linalg.norm(lab(colors[one], vision) - lab(colors[other], vision)) >= 25
+
+
+def test_plain_green_and_red_would_not_do():
+    assert np.linalg.norm(lab("#008000", "protan") - lab("#FF0000", "protan")) < 25
+
+
 def test_every_primitive_fits_its_circle(dot):
     x = tg.tensor([1.0], name="x")
     faces = [(op, params) for op in REGISTRY.values() if op.name != "identity" for params in ({}, {"axis": (0, 1)})]
