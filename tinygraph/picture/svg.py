@@ -5,21 +5,23 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree as ET
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from ..errors import GraphvizError
-from .theme import DARK, LIGHT
+from .theme import DARK, palette
 
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e-?\d+)?")
 _SHAPES = ("ellipse", "polygon", "path", "polyline")
 
 
-def tidy(text: str, theme: str, rankdir: str, prefix: str = "") -> str:
+def tidy(text: str, rankdir: str) -> ET.Element:
     """Graphviz' SVG without prolog, links and point sizes, with titles that a reader understands.
 
-    ``prefix`` comes before every id, so that several pictures fit into one page.
-
     Raises: GraphvizError if it is no SVG.
+
+    >>> root = tidy('<svg viewBox="0 0 9 9"><g id="v1" stroke="transparent"/></svg>', "LR")
+    >>> root.get("style"), root[0].get("stroke")
+    ('max-width:9pt', 'none')
     """
     try:
         root = ET.fromstring(text)  # noqa: S314 -- written by Graphviz a moment ago, from our own text
@@ -37,10 +39,28 @@ def tidy(text: str, theme: str, rankdir: str, prefix: str = "") -> str:
     for element in root.iter():
         if element.get("stroke") == "transparent":
             element.set("stroke", "none")
+    return root
+
+
+def finish(root: ET.Element, theme: str, prefix: str = "", classes: bool = False) -> str:
+    """The text of a painted ``<svg>`` element; ``root`` is changed.
+
+    ``prefix`` comes before every id, so that several pictures fit into one page. ``classes`` gives all
+    that is coloured the classes ``tg-f-<role>`` (fill) and ``tg-s-<role>`` (stroke), for a page that
+    brings its own sheet. The theme "auto" brings one: dark where the reader's system is.
+
+    >>> print(finish(ET.Element("svg", {"id": "v1", "fill": "#FFFFFF"}), "light", "tg3-", classes=True))
+    <svg id="tg3-v1" fill="#FFFFFF" class="tg-f-bg" />
+    """
+    for element in root.iter():
         if "id" in element.attrib:
             element.set("id", prefix + element.attrib["id"])
-    if theme == "auto":
-        _follow_reader(root)
+    if classes or theme == "auto":
+        _classify(root, palette(theme))
+    if theme == "auto" and not classes:
+        sheet = ET.Element("style")
+        sheet.text = f"@media (prefers-color-scheme:dark){{{_rules(DARK)}}}"
+        root.insert(0, sheet)
     return ET.tostring(root, encoding="unicode")
 
 
@@ -104,9 +124,9 @@ def _across(group: ET.Element) -> Iterator[float]:
             yield from map(float, _NUMBER.findall(shape.get("points", shape.get("d", "")))[::2])
 
 
-def _follow_reader(root: ET.Element) -> None:
-    """Classes for all colours, and a sheet that turns them dark where the reader's system is."""
-    roles = {color.lower(): role for role, color in LIGHT.items()}
+def _classify(root: ET.Element, colors: Mapping[str, str]) -> None:
+    """A class for every colour: it names the role, which a sheet may paint in another colour."""
+    roles = {color.lower(): role for role, color in colors.items()}
     for element in root.iter():
         classes = [element.get("class", "")]
         for attribute, letter in (("fill", "f"), ("stroke", "s")):
@@ -115,7 +135,7 @@ def _follow_reader(root: ET.Element) -> None:
                 classes.append(f"tg-{letter}-{role}")
         if any(classes):
             element.set("class", " ".join(filter(None, classes)))
-    rules = "".join(f".tg-f-{role}{{fill:{color}}}.tg-s-{role}{{stroke:{color}}}" for role, color in DARK.items())
-    sheet = ET.Element("style")
-    sheet.text = f"@media (prefers-color-scheme:dark){{{rules}}}"
-    root.insert(0, sheet)
+
+
+def _rules(colors: Mapping[str, str]) -> str:
+    return "".join(f".tg-f-{role}{{fill:{color}}}.tg-s-{role}{{stroke:{color}}}" for role, color in colors.items())
