@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import tinygraph as tg
+from tinygraph.errors import GraphFoldedWarning
 from tinygraph.picture.gradients import reverse
 from tinygraph.picture.naming import labels
 from tinygraph.picture.values import row
@@ -314,9 +315,13 @@ def test_a_long_graph(ops):
         for _ in range(ops):
             y = tg.sin(y)
     y.backward()
-    picture = tg.draw(y)
+    picture = tg.draw(y, max_nodes=None)
     assert picture.counts["ops"] == ops
     assert picture.dot.count("->") == 2 * ops
+    with pytest.warns(GraphFoldedWarning, match=r"drawn with 1 scope folded \(\d+.\d+ nodes\)"):
+        folded = tg.draw(y)
+    assert folded.counts["ops"] == 0
+    assert folded.dot.count("->") == 2
 
 
 def test_many_nested_scopes():

@@ -76,9 +76,9 @@ def draw(
     >>> picture.counts
     {'ops': 2, 'tensors': 3, 'scopes': 0}
     """
-    _check(mode, rankdir, values, precision, theme, engine, timeout, names)
-    graph, given = _graph(outputs)
     options = Options(mode, rankdir, values, precision, names, seed, title, legend, collapse, max_nodes)
+    check("draw", options, theme, engine, timeout)
+    graph, given = _graph(outputs)
     return Picture(look(graph, given, options), mode, theme, engine, timeout)
 
 
@@ -93,8 +93,9 @@ def look(graph: Graph, outputs: Sequence[Tensor], options: Options) -> View:
 class Picture:
     """A finished picture: all its numbers were read when it was made, and nothing changes it.
 
-    ``save`` writes it to a file, ``svg()``, ``png()`` and ``pdf()`` return it, a notebook shows it,
-    ``dot`` is its text in the language of Graphviz.
+    ``save`` writes it to a file; ``svg()``, ``html()``, ``json()``, ``png()`` and ``pdf()`` return it; a
+    notebook shows it, and ``interactive()`` and ``show()`` the page to step through; ``dot`` is its text
+    in the language of Graphviz.
 
     >>> import tinygraph as tg
     >>> x = tg.tensor(2.0, requires_grad=True, name="x")
@@ -280,20 +281,20 @@ def _graph(outputs: Any) -> tuple[Graph, Sequence[Tensor]]:
     return Graph(given), given
 
 
-def _check(
-    mode: str, rankdir: str, how: str, precision: int, look: str, engine: str, timeout: float, names: Any
-) -> None:
-    choose("draw", "mode", mode, MODES)
-    choose("draw", "rankdir", rankdir, RANKDIRS)
-    choose("draw", "values", how, values.MODES)
-    choose("draw", "theme", look, theme.THEMES)
-    choose("draw", "engine", engine, ENGINES)
+def check(call: str, options: Options, look: str, engine: str, timeout: float) -> None:
+    """Raise a ChoiceError, which lists what there is, for an unknown word or a number out of range."""
+    choose(call, "mode", options.mode, MODES)
+    choose(call, "rankdir", options.rankdir, RANKDIRS)
+    choose(call, "values", options.values, values.MODES)
+    choose(call, "theme", look, theme.THEMES)
+    choose(call, "engine", engine, ENGINES)
+    precision, names = options.precision, options.names
     if not isinstance(precision, int) or not 0 <= precision <= 15:
-        raise ChoiceError(f"draw(precision={precision!r}): decimals are a whole number; give one from 0 to 15")
+        raise ChoiceError(f"{call}(precision={precision!r}): decimals are a whole number; give one from 0 to 15")
     if not isinstance(timeout, (int, float)) or not timeout > 0:
-        raise ChoiceError(f"draw(timeout={timeout!r}): a time limit is a number of seconds; give one above 0")
+        raise ChoiceError(f"{call}(timeout={timeout!r}): a time limit is a number of seconds; give one above 0")
     if names is not None and not isinstance(names, Mapping):
-        raise ChoiceError(f"draw(names={type(names).__name__}): names map to Tensors; give a dict, e.g. locals()")
+        raise ChoiceError(f"{call}(names={type(names).__name__}): names map to Tensors; give a dict, e.g. locals()")
 
 
 def _dpi(dpi: int) -> int:

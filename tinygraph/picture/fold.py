@@ -226,7 +226,7 @@ def _warn(view: View, groups: Sequence[Group], max_nodes: int) -> None:
         depth, frame = depth + 1, frame.f_back
     warnings.warn(
         f"draw(max_nodes={max_nodes}): the graph has {counted(len(view.nodes), 'node')}, so it is drawn with "
-        f"{said(groups)}; to see all of it give max_nodes=None",
+        f"{said(view, groups)}; to see all of it give max_nodes=None",
         GraphFoldedWarning,
         stacklevel=depth,
     )

@@ -46,7 +46,7 @@ class Folding:
         turned = auto and before.rankdir == "TB" and not deep
         return replace(
             before,
-            title=" · ".join(filter(None, (before.title, said(self.groups)))),
+            title=" · ".join(filter(None, (before.title, said(before, self.groups)))),
             legend=tuple((role, _turned(text)) for role, text in before.legend) if turned else before.legend,
             rankdir="LR" if turned else before.rankdir,
             nodes=tuple(nodes),
@@ -54,7 +54,7 @@ class Folding:
             boxes=boxes,
             steps=tuple(self._steps()),
             under=under,
-            folded=(len(self.groups), len(self.inside)),
+            folded=(len(self.groups), sum(size(before, group) for group in self.groups)),
         )
 
     def _now(self, node: str) -> str:
@@ -89,7 +89,7 @@ class Folding:
         ops = [node for node in members if isinstance(node, Op)]
         kinds = Counter(op.tooltip.partition("(")[0] for op in ops)
         parameters = [node.name for node in members if isinstance(node, Wire) and node.role == "parameter"]
-        count = counted(len(members), "node")
+        count = counted(size(self.before, group), "node")
         lines = [group.title, ", ".join(f"{number(n)} {kind}" for kind, n in kinds.most_common())]
         lines += [f"{what}: {', '.join(dict.fromkeys(those))}" for what, those in
                   (("scopes", group.scopes), ("gradients" if group.backward else "parameters", parameters)) if those]  # fmt: skip
@@ -215,11 +215,20 @@ def counted(n: int, what: str) -> str:
     return f"{number(n)} {what if n == 1 else f'{what}s'}"
 
 
-def said(groups: Sequence[Group]) -> str:
+def size(view: View, group: Group) -> int:
+    """How many nodes a group hides, as a reader counts them: constants and ghosts stand for nothing of their own."""
+    return sum(not _pill(view.nodes[place]) for place in group.members)
+
+
+def _pill(node: Item) -> bool:
+    return isinstance(node, Wire) and node.role in ("constant", "saved")
+
+
+def said(view: View, groups: Sequence[Group]) -> str:
     """``3 scopes and 2 chains folded (40 nodes)``."""
     chains = sum(group.chain for group in groups)
     kinds = [counted(n, what) for n, what in ((len(groups) - chains, "scope"), (chains, "chain")) if n]
-    hidden = sum(len(group.members) for group in groups)
+    hidden = sum(size(view, group) for group in groups)
     return f"{' and '.join(kinds)} folded ({counted(hidden, 'node')})"
 
 
