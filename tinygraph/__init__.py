@@ -44,10 +44,11 @@ __all__ = sorted(
 
 
 # Loaded when they are first asked for, so that ``import tinygraph`` stays light.
-_ON_DEMAND = ("testing",)
+_ON_DEMAND = ("draw_diff", "testing")
 
 if TYPE_CHECKING:
     from . import testing as testing
+    from .testing import draw_diff as draw_diff
 
     def __getattr__(name: str) -> Callable[..., Tensor]: ...
 
@@ -55,7 +56,8 @@ else:
 
     def __getattr__(name):
         if name in _ON_DEMAND:
-            return importlib.import_module(f".{name}", __name__)
+            testing = importlib.import_module(".testing", __name__)
+            return testing if name == "testing" else getattr(testing, name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

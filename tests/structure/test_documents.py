@@ -25,6 +25,9 @@ COMMANDS = {
     "python tests/benchmarks/gradient_testing.py",
     "python examples/published_backwards.py",
     "pytest examples/test_my_backward.py",
+    "python -m tinygraph demo batchnorm",
+    "python -m tinygraph doctor",
+    "python examples/gallery.py",
 }
 # Those whose output stands below them.
 SHOWN = {"python examples/published_backwards.py --brief"}

@@ -33,7 +33,12 @@ def test_all_is_sorted_and_true():
     assert set(dir(tg)) == {*tg.__all__, *tg._ON_DEMAND}
 
 
-@pytest.mark.parametrize("name", tg.__all__)
+def test_what_comes_on_demand():
+    assert tg._ON_DEMAND == ("draw_diff", "testing")
+    assert tg.draw_diff is tg.testing.draw_diff
+
+
+@pytest.mark.parametrize("name", [*tg.__all__, *tg._ON_DEMAND])
 def test_a_public_name_says_what_it_is(name):
     assert inspect.getdoc(getattr(tg, name)), f"tg.{name} has no docstring"
 

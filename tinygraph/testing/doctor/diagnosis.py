@@ -162,7 +162,7 @@ def _examine(
         # A factor made of two values says no more than a plain one.
         rest = [e for e in found[1:] if e.kind != "factor" or best.kind != "factor" or e.cost < best.cost + 1]
         others = _others(rest, best.text, best.term == "all")
-        return Finding(best.kind, leaf, best.term, best.factor, best.text, others + more)
+        return Finding(best.kind, leaf, best.term, best.factor, best.text, others + more, _edges=best.edges)
     return _inexact(case)
 
 

@@ -45,6 +45,7 @@ class Finding:
     ``exact`` is true where it accounts for every element on every probe.
     """
 
+    # _edges: the steps that are done wrongly, (place of a node on the tape, operand); none where it is a term.
     kind: str
     leaf: str
     term: str = ""
@@ -52,6 +53,7 @@ class Finding:
     text: str = ""
     equivalents: tuple[str, ...] = ()
     exact: bool = True
+    _edges: tuple[tuple[int, int], ...] = field(default=(), repr=False, compare=False)
 
     @property
     def line(self) -> str:

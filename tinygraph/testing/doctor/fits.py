@@ -32,6 +32,7 @@ class Explanation:
     predict: Callable[[Trial], Any] | None = None
     odd: bool = False  # a factor in it is a number that stands for nothing
     common: bool = False  # one of many ways to say the same: a factor on one edge of a path
+    edges: tuple[tuple[int, int], ...] = ()  # the steps that it takes to be wrong: (node, operand)
 
 
 class Case:

@@ -22,6 +22,7 @@ Array = np.ndarray[Any, Any]
 Rule = Callable[..., Any]
 Maker = Callable[[Trial], Hook]  # a hook for one probe
 FACTORS = ((0.0, "0"), (-1.0, "-1"), (2.0, "2"), (0.5, "1/2"))
+EXCHANGED = "the factors exchanged"
 COMMON = 5.0  # what a factor on an edge costs: it says less than a factor on a term
 _FAILS = (ValueError, TypeError, IndexError, AttributeError, ZeroDivisionError, TinygraphError)
 
@@ -65,7 +66,15 @@ def wrong_rules(case: Case) -> Iterator[Explanation]:
         for cost, what, maker in _rules(first, edge):
             text = f"{what} in {described(first, edge[0])}"
             predict = _with(case.leaf, maker)
-            yield from _tried(case, Explanation("local-rule", text, cost, predict=predict, common=cost == COMMON))
+            wrong = _edges(first, edge, what)
+            found = Explanation("local-rule", text, cost, predict=predict, common=cost == COMMON, edges=wrong)
+            yield from _tried(case, found)
+
+
+def _edges(trial: Trial, edge: tuple[int, int], what: str) -> tuple[tuple[int, int], ...]:
+    """The steps that a wrong rule is about: one, but where factors are exchanged both."""
+    k, i = edge
+    return tuple((k, j) for j in range(len(trial.tape.steps[k].operands))) if what == EXCHANGED else ((k, i),)
 
 
 def _with(leaf: str, maker: Maker) -> Callable[[Trial], Any]:
@@ -91,7 +100,7 @@ def _rules(trial: Trial, edge: tuple[int, int]) -> Iterator[tuple[float, str, Ma
         other = trial.names.of(trial.tape.tensors[step.operands[1 - i]])
         yield 4.0, f"{other} where its transpose belongs", _on(edge, _untransposed)
     if name == "mul" and i == 0 and len(set(step.operands)) == 2:
-        yield 4.1, "the factors exchanged", partial(_exchanged, node=k)
+        yield 4.1, EXCHANGED, partial(_exchanged, node=k)
     if name in ("max", "min", "prod"):
         yield 4.1, f"derivative of {name} left out", _on(edge, _spread)
     if name == "cumsum":
@@ -187,7 +196,7 @@ def scaled_steps(case: Case) -> Iterator[Explanation]:
                 text = f"{what} in {described(first, k)}"
                 predict = _with(case.leaf, _by_value(edge, other, power))
                 cost = 5.2 + 0.05 * (first.tape.tensors[place] not in first.names.given)
-                yield from _tried(case, Explanation("local-rule", text, cost, predict=predict))
+                yield from _tried(case, Explanation("local-rule", text, cost, predict=predict, edges=(edge,)))
 
 
 def _by_value(edge: tuple[int, int], other: int, power: int) -> Maker:
@@ -213,7 +222,8 @@ def wrong_operands(case: Case) -> Iterator[Explanation]:
         term = users[0] if len(users) == 1 and len(case.paths) > 1 else ""
         for cost, what, maker in _operands(first, edge):
             text = f"term {term} {what}" if term else what
-            yield from _tried(case, Explanation("operand", text, 4.2 + cost, term, predict=_with(case.leaf, maker)))
+            predict = _with(case.leaf, maker)
+            yield from _tried(case, Explanation("operand", text, 4.2 + cost, term, predict=predict, edges=(edge,)))
     if len(case.paths) < 2:
         return
     for position, path in enumerate(case.paths):
@@ -230,12 +240,14 @@ def _in_one_term(case: Case, position: int, edge: tuple[int, int]) -> Iterator[E
     first, label = case.trials[0], case.paths[position].label
     for cost, what, maker in _operands(first, edge):
         predict = _one_path(case, position, maker)
-        yield from _tried(case, Explanation("operand", f"term {label} {what}", 4.6 + cost, label, predict=predict))
+        text = f"term {label} {what}"
+        yield from _tried(case, Explanation("operand", text, 4.6 + cost, label, predict=predict, edges=(edge,)))
     for cost, what, maker in _rules(first, edge):
         if cost < COMMON:
             text = f"term {label}: {what} in {described(first, edge[0])}"
             predict = _one_path(case, position, maker)
-            yield from _tried(case, Explanation("local-rule", text, cost + 0.6, label, predict=predict))
+            wrong = _edges(first, edge, what)
+            yield from _tried(case, Explanation("local-rule", text, cost + 0.6, label, predict=predict, edges=wrong))
 
 
 def _one_path(case: Case, position: int, maker: Maker) -> Callable[[Trial], Any]:
