@@ -130,8 +130,10 @@ def main() -> None:
 
     picture = tg.draw(y, title="BatchNorm", names={"y": y})
     print()
-    for suffix in ("svg", "png"):
+    for suffix in ("svg", "png", "html"):
         print(f"picture  {picture.save(options.out / f'batchnorm.{suffix}')}")
+    lanes = tg.draw(y, mode="lanes", title="BatchNorm and its derived backward", names={"y": y})
+    print(f"picture  {lanes.save(options.out / 'batchnorm-lanes.svg')}")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ and one that pushes everything up, give two arrangements in which nothing overla
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import inf
+from math import fsum, inf
 
 from ..model import Box
 from .strands import Run, Strands
@@ -130,11 +130,11 @@ class Across:
         """Where each strand would lie if only its neighbours counted."""
         wish = []
         for strand, neighbours in enumerate(self.neighbours):
-            weight = sum(w for _, w in neighbours)
+            weight = fsum(w for _, w in neighbours)
             if not weight:
                 wish.append(here[strand])
                 continue
-            mean = sum(here[other] * w for other, w in neighbours) / weight
+            mean = fsum(here[other] * w for other, w in neighbours) / weight
             wish.append(mean * (1 - inertia) + here[strand] * inertia)
         return wish
 
@@ -143,7 +143,7 @@ class Across:
         total: dict[int, float] = {}
         count: dict[int, int] = {}
         for band in reversed(self.sequence):
-            total[band] = sum(wish[i] if i >= 0 else total[-1 - i] for i in self.inside[band])
+            total[band] = fsum(wish[i] if i >= 0 else total[-1 - i] for i in self.inside[band])
             count[band] = sum(1 if i >= 0 else count[-1 - i] for i in self.inside[band])
         for band in self.sequence:
             self.inside[band].sort(
@@ -247,7 +247,7 @@ class Across:
         return [(down[v] + up[v]) / 2 for v in range(self.count)]
 
     def _cost(self, where: Sequence[float]) -> float:
-        return sum(weight * abs(where[a] - where[b]) for a, b, weight in self.woven.springs)
+        return fsum(weight * abs(where[a] - where[b]) for a, b, weight in self.woven.springs)
 
     def _polish(self, where: list[float], passes: int) -> list[float]:
         best, cost = where, self._cost(where)
@@ -290,7 +290,7 @@ class Across:
     def _median(self, v: int, where: Sequence[float]) -> tuple[float, float]:
         """Between these two a strand lies best: its neighbours pull equally hard on both sides."""
         neighbours = sorted((where[other], weight) for other, weight in self.neighbours[v])
-        half = sum(weight for _, weight in neighbours) / 2
+        half = fsum(weight for _, weight in neighbours) / 2
         low = high = where[v]
         total = 0.0
         for place, (there, weight) in enumerate(neighbours):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from math import fsum
 from unicodedata import combining, east_asian_width, normalize
 
 from ..model import Fold, Item, Op, Wire
@@ -242,13 +243,13 @@ def _standing(wire: Wire, compact: bool) -> Shape:
     margin = _MARGIN if card else 1.0
     counts = [max(len(columns[side][row]) if row < len(columns[side]) else 0 for side in (0, 1)) for row in (0, 1)]
     heights = [max(21.0, 15.0 * count + 6) if count or not compact else 0.0 for count in counts]
-    half = sum(heights) / 2
+    half = fsum(heights) / 2
     texts: list[Text] = []
     reach = [12.0, 12.0]
     for side, anchor in ((0, "end"), (1, "start")):
         edge = 5.0 if side else -5.0
         for row, lines in enumerate(columns[side]):
-            middle = -half + sum(heights[:row]) + heights[row] / 2
+            middle = -half + fsum(heights[:row]) + heights[row] / 2
             for place, line in enumerate(lines):
                 y = middle + (place - (len(lines) - 1) / 2) * 15 + line.size * 0.35
                 texts.append(_moved(line, edge, y, anchor))

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from math import fsum
 
 from ..model import View, Wire
 from .measure import Shape, width
@@ -181,7 +182,7 @@ class _Weaver:
     def _too_long(self) -> set[int]:
         """The longest links, where there are too many to give a lane to each."""
         spans = [self.ranks[link.right] - self.ranks[link.left] for link in self.links]
-        total = sum(map(abs, spans))
+        total = fsum(map(abs, spans))
         found: set[int] = set()
         for i in sorted(range(len(spans)), key=lambda i: -abs(spans[i])):
             if total <= _BUDGET:
