@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import gc
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from ..core.graph import Graph
+from ..core.graph import Graph, source
 from ..core.scope import Scope
 from ..core.tensor import Parameter, Tensor
 from . import gradients
@@ -19,6 +21,7 @@ from .steps import MOST, backward_steps
 from .values import TITLE, TOOLTIP, Row, clean, minus, number, row
 
 _SHORT = 12  # characters of an op's caption
+_NOTHING = Row("")
 _POWERS = {"2": "x²", "3": "x³"}
 
 
@@ -35,7 +38,20 @@ def view(graph: Graph, outputs: Sequence[Tensor], options: Options) -> View:
     >>> [(wire.role, wire.name, wire.value, wire.gradient) for wire in seen.wires]
     [('input', 'x', '3', '∂ Σ 6'), ('output', 'x·x', '9', '∂ 1')]
     """
-    return Builder(graph, outputs, options).view()
+    with _no_collection():
+        return Builder(graph, outputs, options).view()
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Without the garbage collector, which would look through a growing View again and again, and find nothing."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 class Builder:
@@ -44,15 +60,16 @@ class Builder:
     def __init__(self, graph: Graph, outputs: Sequence[Tensor], options: Options) -> None:
         self.graph, self.options = graph, options
         self.found = self._reverse(outputs)
-        self.names = labels(graph, options.names)
+        self.shown = {} if self.lanes else self.found.totals  # gradients on the wires of the forward
         self.outputs, self.constants = frozenset(graph.outputs), constants(graph)
+        self.names = labels(graph, options.names, self.constants)
         self.stale = frozenset(gradients.stale(graph))
         self.contributions = self._contributions()
-        self.rows: dict[int, Row] = {}  # of gradients, by the arrays' identities: the pass keeps them alive
+        self.summed = {t for t, parts in self.contributions.items() if len(parts) + (t in self.found.seeds) > 1}
+        self.rows: dict[tuple[int, str], Row] = {}  # of gradients, by array and sign: the pass keeps the arrays alive
         self.rules = Rules() if len(graph.nodes) <= MOST else None
         self.ids: dict[Tensor, str] = {}
         self.places: dict[Tensor, str] = {}  # the ops' ids, by their results
-        self.ranks: dict[Tensor, int] = {}
         self.entered: dict[Scope, int] = {}
         self.numbers: dict[Scope, int] = {}  # of scopes that stand in no other, in program order
         self.nodes: list[Item] = []
@@ -76,11 +93,20 @@ class Builder:
             self._leaf(t, self.root)
 
     def finish(self) -> View:
-        deep = max(self.ranks.values(), default=0) >= DEEP
-        rankdir = {"auto": "TB" if deep and not self.lanes else "LR"}.get(self.options.rankdir, self.options.rankdir)
+        rankdir = self.options.rankdir
+        if rankdir == "auto":
+            rankdir = "TB" if not self.lanes and self._deep() else "LR"
         legend = self._legend(rankdir) if self.options.legend else ()
         parts = tuple(self.nodes), tuple(self.edges), tuple(self.boxes)
         return View(self._title(), legend, rankdir, *parts, self.options.mode, tuple(self.steps))
+
+    def _deep(self) -> bool:
+        ranks: dict[Tensor, int] = {}
+        for t in self.graph.nodes:
+            ranks[t] = 2 + max([ranks.get(x, 0) for x in self.graph.operands(t)], default=0)
+            if ranks[t] >= DEEP:
+                return True
+        return False
 
     def _reverse(self, outputs: Sequence[Tensor]) -> gradients.Pass:
         if self.options.mode == "forward":
@@ -92,7 +118,6 @@ class Builder:
     def _leaf(self, t: Tensor, box: int | None) -> None:
         """A leaf stands where it is first used: parameters and constants with their user, inputs outside."""
         if t not in self.ids:
-            self.ranks[t] = 0
             self._wire(t, box if self._role(t) in ("parameter", "constant") else self.root)
 
     def _application(self, t: Tensor, place: int) -> None:
@@ -104,16 +129,13 @@ class Builder:
             self._leaf(x, box)
         op = self.places[t] = f"op{place}"
         self.nodes.append(self._op(op, t, operands, box))
-        uses = [f"e{place}_{argument}" for argument in range(len(operands))]
         for argument, x in enumerate(operands):
-            self._use(t, argument, x, op, uses[argument])
-        self.ranks[t] = max((self.ranks[x] for x in operands), default=0) + 2
+            self._use(t, argument, x, op, f"e{place}_{argument}")
         self._wire(t, self.root if t in self.outputs else box)
-        gradient = self._shown_gradient(t)
-        tooltip = f"{node.op.name} → {self.names[t]}"
-        self.edges.append(Edge(f"e{place}", op, self.ids[t], "result", gradient, tooltip))
+        tooltip = "" if self.rules is None else f"{node.op.name} → {self.names[t]}"
+        self.edges.append(Edge(f"e{place}", op, self.ids[t], "result", t in self.shown, tooltip))
         if self.rules is not None:
-            self._play(t, op, [*uses, f"e{place}"])
+            self._play(t, op, [*(f"e{place}_{argument}" for argument in range(len(operands))), f"e{place}"])
 
     def _op(self, op: str, t: Tensor, operands: Sequence[Tensor], box: int | None) -> Op:
         node = t.node
@@ -129,32 +151,33 @@ class Builder:
 
     def _use(self, t: Tensor, argument: int, x: Tensor, op: str, edge: str) -> None:
         part = self.found.parts.get((t, argument))
-        head = f"{self.names[x]} → {t.node.op.name}"  # type: ignore[union-attr]
-        gradient = "" if part is None else self._gradient(part, "∂").text
-        role = "constant" if self._role(x) == "constant" else "use"
-        tooltip = f"{head}\n{gradient}" if gradient else head
-        mark, label = self.options.marks.get((t, argument), ("", ""))
+        role = "constant" if x in self.constants else "use"
+        tooltip = "" if self.rules is None else self._passing(t, x, part)
+        mark, label = self.options.marks.get((t, argument), ("", "")) if self.options.marks else ("", "")
         both = part is not None and not self.lanes
         self.edges.append(Edge(edge, self.ids[x], op, role, both, tooltip, mark=mark, label=label))
 
+    def _passing(self, t: Tensor, x: Tensor, part: Any) -> str:
+        """The tooltip of an edge: what goes forward along it, and what comes back."""
+        head = f"{self.names[x]} → {t.node.op.name}"  # type: ignore[union-attr]
+        gradient = "" if part is None else self._gradient(part, "∂").text
+        return f"{head}\n{gradient}" if gradient else head
+
     def _wire(self, t: Tensor, box: int | None) -> None:
-        self.ids[t] = f"v{len(self.ids) + 1}"
-        role = self._role(t)
-        shape = str(t.shape)
-        value, total = self._value(t), None if self.lanes else self.found.totals.get(t)
-        gradient = Row("") if total is None else self._gradient(total, "∂ Σ" if self._summed(t) else "∂")
+        id = self.ids[t] = f"v{len(self.ids) + 1}"
+        role, name, shape = self._role(t), self.names[t], str(t.shape)
+        value, total = self._value(t), self.shown.get(t)
+        gradient = _NOTHING if total is None else self._gradient(total, "∂ Σ" if t in self.summed else "∂")
         caption = shape if role == "wire" else f"{role} {shape}"
-        tooltip = clean("\n".join(self._lines(t, f"{self.names[t]}: {role}, {typed(t)} {shape}")), TOOLTIP)
+        tooltip = clean("\n".join(self._lines(t, f"{name}: {role}, {typed(t)} {shape}")), TOOLTIP)
         finite = value.finite and gradient.finite
+        if role == "constant":
+            name = self._number(t)
         self.nodes.append(
             Wire(
-                self.ids[t], role, self._face_name(t, role), value.text, gradient.text, caption, tooltip, finite, box,
-                data=t._data, cotangent=total,
+                id, role, name, value.text, gradient.text, caption, tooltip, finite, box, data=t._data, cotangent=total
             )
-        )  # fmt: skip
-
-    def _shown_gradient(self, t: Tensor) -> bool:
-        return not self.lanes and t in self.found.totals
+        )
 
     @property
     def lanes(self) -> bool:
@@ -170,10 +193,8 @@ class Builder:
             return "wire"
         return "constant" if t in self.constants else "input"
 
-    def _face_name(self, t: Tensor, role: str) -> str:
-        """The name; for a constant its value, after ``name =`` where it has a name of its own."""
-        if role != "constant":
-            return self.names[t]
+    def _number(self, t: Tensor) -> str:
+        """The value of a constant, after ``name =`` where it has a name of its own."""
         text = number(np.asarray(t._data).item())
         return text if self.names[t] == text else f"{self.names[t]} = {text}"
 
@@ -215,30 +236,25 @@ class Builder:
         return row(t._data, self.options.values, self.options.precision)
 
     def _gradient(self, array: Any, sign: str) -> Row:
-        return _signed(self._row(array), sign)
-
-    def _row(self, array: Any) -> Row:
-        known = self.rows.get(id(array))
+        known = self.rows.get((id(array), sign))
         if known is None:
-            known = self.rows[id(array)] = row(array, self.options.values, self.options.precision)
+            found = _signed(row(array, self.options.values, self.options.precision), sign)
+            known = self.rows[id(array), sign] = found
         return known
 
     def _contributions(self) -> dict[Tensor, list[tuple[str, Any]]]:
         """What each Tensor received from each use of it, and from the seed."""
         received: dict[Tensor, list[tuple[str, Any]]] = {}
         for (t, argument), part in self.found.parts.items():
-            operands = self.graph.operands(t) if t in self.names else ()
-            if operands:
-                received.setdefault(operands[argument], []).append((t.node.op.name, part))  # type: ignore[union-attr]
+            if t in self.names:  # else an identity, which pictures leave out
+                node: Any = t.node
+                received.setdefault(source(node.inputs[argument]), []).append((node.op.name, part))
         return received
-
-    def _summed(self, t: Tensor) -> bool:
-        return len(self.contributions.get(t, ())) + (t in self.found.seeds) > 1
 
     def _lines(self, t: Tensor, head: str) -> list[str]:
         """The tooltip: what it is, what its gradient is the sum of, and what ``.grad`` adds to that."""
         lines = [head]
-        if self._summed(t):
+        if t in self.summed:
             lines += [self._gradient(part, op).text for op, part in self.contributions[t]]
         total, held = self.found.totals.get(t), t.grad
         if isinstance(held, Tensor) and total is not None and not np.array_equal(held._data, total, equal_nan=True):
@@ -276,7 +292,7 @@ class Builder:
         lines = [("fwd", f"► forward value, {above}{of} the wire")]
         if self.found.totals:
             lines.append(("bwd", f"◄ ∂ gradient, {below}{of} the wire"))
-        if any(self._summed(t) for t in self.found.totals):
+        if not self.summed.isdisjoint(self.found.totals):
             lines.append(("bwd", "∂ Σ gradients summed at a fan-out"))
         if self.found.note:
             lines.append(("mute", self.found.note))
@@ -300,6 +316,8 @@ _spelled = lru_cache(maxsize=64)(str)
 
 def _params(params: Mapping[str, Any]) -> list[str]:
     """Parameters as words, ``axis 0``; switches that are off are left out."""
+    if not params:  # nearly always
+        return []
     shown = [(name, _param(value)) for name, value in params.items() if value is not False and value is not None]
     return [text if text.startswith("[") else f"{name} {text}" for name, text in shown]
 

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
-from unicodedata import east_asian_width
 
+from .layout.measure import round_op, symbol_size
 from .model import Box, Edge, Fold, Item, Op, View, Wire
-from .statements import TAB, Attributes, Digraph, Forms, cell, plain, statement
-from .values import LABEL, TITLE, TOOLTIP
+from .statements import TAB, Attributes, Digraph, cell, form, in_quotes, plain, statement
+from .values import TITLE, TOOLTIP
 
 Palette = Mapping[str, str]
 
 FONT = "Helvetica,Arial,sans-serif"
 _SPACE = "&#160;"
-_LONGEST_WORD, _LONGEST_CAPTION = 5, 8  # characters that fit into the circle of an op
 _PILLS = ("constant", "saved")
 _ROLES = {"input": "inp", "parameter": "par", "output": "out"}
 
@@ -142,32 +141,36 @@ class _Nodes:
     """Writes nodes; those that differ in their texts only are written from one form."""
 
     def __init__(self, view: View, palette: Palette) -> None:
-        self.lanes, self.across, self.palette, self.forms = view.lanes, view.rankdir == "LR", palette, Forms()
+        self.lanes, self.across, self.palette = view.lanes, view.rankdir == "LR", palette
+        self.forms: dict[Any, Callable[..., str]] = {}
 
     def __call__(self, node: Item, indent: int) -> str:
-        kind, cells = self._kind(node)
-        if kind is None or any("\n" in text for text in cells):
-            return self.write(node, indent)
-        labels = (node.tooltip, node.name) if isinstance(node, Wire) and node.role in _PILLS else (node.tooltip,)
-
-        def write(marks: Sequence[str]) -> str:
-            texts = iter(marks)
-            given: dict[str, Any] = {"id": next(texts), "tooltip": next(texts)} | ({"name": next(texts)} if len(labels) == 2 else {})
-            given |= {field: next(texts) for field, text in zip(_TEXTS, cells, strict=False) if text}
-            return self.write(replace(node, **given), indent)
-
-        return self.forms.fill((kind, indent), write, [node.id], labels, [text for text in cells if text], TOOLTIP)
-
-    def _kind(self, node: Item) -> tuple[Any, tuple[str, ...]]:
-        """What statements that share a form have in common, and the texts in their tables; None for no form."""
-        if isinstance(node, Op):
-            return (node.symbol, node.caption, node.fused, node.sum, node.backward), ()
         if isinstance(node, Fold):
-            return None, ()
+            return self.write(node, indent)
+        given = node.id, in_quotes(node.tooltip, TOOLTIP)
+        if isinstance(node, Op):
+            kind: Any = (indent, node.symbol, node.caption, node.fused, node.sum, node.backward)
+            return self._form(kind, node, 2)(*given)
         if node.role in _PILLS:
-            return (node.role, node.finite) if len(node.name) <= LABEL else None, ()
-        cells = (node.name, node.value, node.gradient, node.caption)
-        return (node.role, node.finite, node.backward, *map(bool, cells)), cells
+            return self._form((indent, node.role, node.finite, node.name == ""), node, 3)(*given, in_quotes(node.name))
+        texts = node.name, node.value, node.gradient, node.caption
+        if "\n" in "".join(texts):
+            return self.write(node, indent)
+        kind = (indent, node.role, node.finite, node.backward, *map(bool, texts))
+        return self._form(kind, node, 6)(*given, *[cell(text, TOOLTIP) for text in texts])
+
+    def _form(self, kind: Any, node: Item, count: int) -> Callable[..., str]:
+        """The form for nodes of a kind, which begins with the indentation: id, tooltip, then _TEXTS, ``count`` in all."""
+        known = self.forms.get(kind)
+        if known is None:
+
+            def write(*marks: str) -> str:
+                given: Any = {"id": marks[0], "tooltip": marks[1]}
+                given |= {text: mark for text, mark in zip(_TEXTS, marks[2:], strict=False) if getattr(node, text)}
+                return self.write(replace(node, **given), kind[0])
+
+            known = self.forms[kind] = form(write, count)
+        return known
 
     def write(self, node: Item, indent: int) -> str:
         palette = self.palette
@@ -219,7 +222,7 @@ def _fold(fold: Fold, palette: Palette) -> Attributes:
 
 def _op(op: Op, palette: Palette) -> Attributes:
     """A circle; a box where the words are too long for one. A fused op has a double border."""
-    fits = _columns(op.symbol) <= _LONGEST_WORD and _columns(op.caption) <= _LONGEST_CAPTION
+    fits = round_op(op)
     shape = {"shape": "circle", "fixedsize": "true", "width": "0.56", "style": "filled"}
     if not fits:
         shape = {"shape": "box", "height": "0.56", "style": "rounded,filled", "margin": "0.1,0.02"}
@@ -235,24 +238,11 @@ def _op(op: Op, palette: Palette) -> Attributes:
     return {"fillcolor": palette["op"], "penwidth": "1.6", "label": label, **shape}
 
 
-def _columns(text: str) -> int:
-    """The width of a text in Latin letters; those of East Asia take two."""
-    return sum(2 if east_asian_width(c) in "WF" else 1 for c in text)
-
-
 @lru_cache(maxsize=256)
 def _face(symbol: str, caption: str, ink: str, mute: str) -> str:
     """The symbol of an op over its caption."""
-    rows = _font(cell(symbol), ink, _symbol_size(symbol), "B"), _font(cell(caption), mute, 8)
+    rows = _font(cell(symbol), ink, symbol_size(symbol), "B"), _font(cell(caption), mute, 8)
     return f"<{_table(''.join(f'<TR><TD>{row}</TD></TR>' for row in rows if row))}>"
-
-
-def _symbol_size(symbol: str) -> int:
-    if symbol in ("x²", "x³", "xⁿ"):
-        return 14
-    if symbol == "√":
-        return 16
-    return 19 if len(symbol) == 1 else 11
 
 
 def _wire(wire: Wire, palette: Palette, across: bool) -> str:
@@ -347,19 +337,22 @@ class _Arrows:
     """Writes edges; those that differ in their ends and tooltips only are written from one form."""
 
     def __init__(self, view: View, palette: Palette) -> None:
-        self.palette, self.forms = palette, Forms()
+        self.palette = palette
+        self.forms: dict[Any, Callable[..., str]] = {}
         self.ports = ("n", "s") if view.rankdir == "TB" else ("w", "e")
         self.barred = {node.id for node in view.nodes if isinstance(node, Wire) and node.role not in _PILLS}
 
     def __call__(self, edge: Edge) -> str:
         tail, head = edge.tail in self.barred, edge.head in self.barred
         kind = (edge.role, edge.gradient, edge.backward, edge.loose, edge.mark, edge.label, tail, head)
+        known = self.forms.get(kind)
+        if known is None:
 
-        def write(marks: Sequence[str]) -> str:
-            id, start, end, tooltip = marks
-            return self.write(replace(edge, id=id, tail=start, head=end, tooltip=tooltip), tail, head)
+            def write(id: str, start: str, end: str, tooltip: str) -> str:
+                return self.write(replace(edge, id=id, tail=start, head=end, tooltip=tooltip), tail, head)
 
-        return self.forms.fill(kind, write, [edge.id, edge.tail, edge.head], [edge.tooltip], [], TOOLTIP)
+            known = self.forms[kind] = form(write, 4)
+        return known(edge.id, edge.tail, edge.head, in_quotes(edge.tooltip, TOOLTIP))
 
     def write(self, edge: Edge, from_bar: bool, to_bar: bool) -> str:
         entry, leave = self.ports
@@ -395,4 +388,4 @@ def _mark(edge: Edge, palette: Palette) -> Attributes:
     if edge.mark == "agrees":
         return {"color": palette["conl"]}
     label = {"label": plain(edge.label), "fontcolor": palette["bwd"], "fontsize": "13"} if edge.label else {}
-    return {"color": palette["bwdl"], "penwidth": "3", **label}
+    return {"color": palette["bwdl"], "penwidth": "3", "dir": "back", "arrowtail": "normal", **label}

@@ -69,6 +69,8 @@ def _pass(graph: Graph, pending: dict[Tensor, Any]) -> Pass:
 
 def stale(graph: Graph) -> list[Tensor]:
     """Parameters that were assigned after a node of the graph had read them."""
+    if not any(x.stamp for x in (*graph.inputs, *graph.captured)):  # nothing was ever assigned
+        return []
     found = dict.fromkeys(
         x
         for t in graph.nodes

@@ -15,7 +15,7 @@ DEEP = 24  # ranks beyond which a picture runs from top to bottom
 MODES = ("both", "forward", "backward", "lanes")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Wire:
     """A Tensor, as a wire, a card or a pill; ``box`` is the index of its scope.
 
@@ -40,7 +40,7 @@ class Wire:
     cotangent: Any = field(default=None, compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Op:
     """One application of a primitive. ``sum`` marks an accumulation of gradients, drawn as a small ``+``.
 
@@ -73,7 +73,7 @@ class Fold:
 Item = Wire | Op | Fold
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Edge:
     """From an op to its result, or from a Tensor to an op that uses it, in the order of time.
 

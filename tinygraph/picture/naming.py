@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from operator import not_
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..core.array import is_weak
 from ..core.graph import Graph, source
 from ..core.tensor import Parameter, Tensor
 from .values import clean, number
@@ -47,14 +49,19 @@ def constants(graph: Graph) -> frozenset[Tensor]:
     """Leaves of one element that stand for a number: nothing trains, passes in or comes out there."""
     outputs = frozenset(graph.outputs)
     return frozenset(
-        t for t in graph.captured if not (isinstance(t, Parameter) or t.requires_grad or t in outputs) and t.size == 1
+        t
+        for t in graph.captured
+        if (is_weak(t._data) or t.size == 1) and not (isinstance(t, Parameter) or t.requires_grad or t in outputs)
     )
 
 
-def labels(graph: Graph, names: Mapping[str, Any] | None = None) -> dict[Tensor, str]:
+def labels(
+    graph: Graph, names: Mapping[str, Any] | None = None, numbers: Container[Tensor] | None = None
+) -> dict[Tensor, str]:
     """A label for every Tensor of a graph; labels need not be unique.
 
-    ``names`` maps names to Tensors, as ``locals()`` does; what is no Tensor is skipped.
+    ``names`` maps names to Tensors, as ``locals()`` does; what is no Tensor is skipped. ``numbers`` are
+    the graph's ``constants``, where they are known.
 
     >>> import tinygraph as tg
     >>> x = tg.tensor([1.0, 2.0], requires_grad=True, name="x")
@@ -63,9 +70,9 @@ def labels(graph: Graph, names: Mapping[str, Any] | None = None) -> dict[Tensor,
     >>> list(labels(tg.Graph([y]), {"μ": mu}).values())
     ['x', '2', 'μ', 'x−μ', '(x−μ)²']
     """
-    fallback, numbers = graph.names, constants(graph)
-    own = _chosen(names)
-    own.update({t: clean(t.name) for t in fallback if t.name and clean(t.name)})
+    fallback, own = graph.names, _chosen(names)
+    numbers = constants(graph) if numbers is None else numbers
+    own.update({t: name for t in fallback if t.name and (name := clean(t.name))})
     order = (*graph.inputs, *graph.captured, *graph.nodes)
     found = expressions(order, graph.operands, own, numbers, lambda t: clean(fallback[t]))
     return {t: expression.text for t, expression in found.items()}
@@ -88,8 +95,8 @@ def expressions(
         elif t in numbers:
             known[t] = _constant(t)
         else:
-            formula = _derived(t, [known[x] for x in operands(t)], widest)
-            known[t] = formula if formula is not None else Expression(fallback(t))
+            formula = _derived(t.node.op.name, [known[x] for x in operands(t)], widest) if t.node is not None else None
+            known[t] = formula or Expression(fallback(t))
     return known
 
 
@@ -125,13 +132,14 @@ def _constant(t: Tensor) -> Expression:
     return Expression(text, _SUM if text.startswith("\u2212") else _ATOM)
 
 
-def _derived(t: Tensor, operands: Sequence[Expression], widest: int) -> Expression | None:
-    if t.node is None:
-        return None
-    name = t.node.op.name
-    expression = operands[0] if name in _SAME_VALUES else _formula(name, operands)
-    width = sum(not unicodedata.combining(c) for c in expression.text)
-    return expression if width <= widest else None
+def _derived(op: str, operands: Sequence[Expression], widest: int) -> Expression | None:
+    expression = operands[0] if op in _SAME_VALUES else _formula(op, operands)
+    return expression if _narrow(expression.text, widest) else None
+
+
+def _narrow(text: str, widest: int) -> bool:
+    """Whether a text fits; a combining accent, as in x̂, takes no room."""
+    return len(text) <= widest or sum(map(not_, map(unicodedata.combining, text))) <= widest
 
 
 def _formula(op: str, operands: Sequence[Expression]) -> Expression:
@@ -143,7 +151,7 @@ def _formula(op: str, operands: Sequence[Expression]) -> Expression:
     if op in _PREFIX and len(operands) == 1:
         symbol, binds = _PREFIX[op]
         return Expression(symbol + operands[0].inside(binds + 1), binds)
-    return Expression(f"{op}({', '.join(x.text for x in operands)})")
+    return Expression(f"{op}({', '.join([x.text for x in operands])})")
 
 
 def _infix(symbol: str, binds: int, needs: int, left: Expression, right: Expression) -> Expression:

@@ -166,7 +166,12 @@ class _Painter:
     def _marked(self, group: ET.Element, edge: Edge, curve: list[Point]) -> None:
         wrong = edge.mark == "wrong"
         color = self.palette["bwdl" if wrong else "conl"]
-        self._single(group, curve, color, 3.0 if wrong else 1.4, edge.backward, "")
+        if wrong and edge.gradient:  # what is wrong is the gradient, which runs against the value
+            self._single(group, curve[::-1], color, 3.0, hollow=False, dashes="")
+        else:
+            self._single(group, curve, color, 3.0 if wrong else 1.4, edge.backward, "")
+        if edge.gradient and not wrong:
+            self._head(group, curve[0], _cut(curve[::-1])[1], color, hollow=True)
         if edge.id in self.layout.labels:
             x, y = self.layout.labels[edge.id]
             self._text(group, x, y + 4.5, clean(edge.label, LABEL), "bwd", 13)

@@ -32,7 +32,7 @@ def clean(text: str, limit: int = LABEL) -> str:
     >>> clean("a\tb\x00c"), clean("x" * 99, 5)
     ('a bc', 'xxxx…')
     """
-    if text.isprintable() and len(text) <= limit:  # nearly always
+    if len(text) <= limit and text.replace("\n", "").isprintable():  # nearly always
         return text
     text = _LONE_SURROGATE.sub("?", _DROPPED.sub("", text.replace("\t", " ")))
     return text if len(text) <= limit else text[: limit - 1] + "…"
@@ -74,23 +74,22 @@ def row(data: Any, how: str = "auto", precision: int = 2) -> Row:
     >>> row(np.array([1.0, np.nan, np.inf]))
     Row(text='NaN×1 inf×1', finite=False)
     """
+    if isinstance(data, float) and math.isfinite(data) and how not in ("none", "shape"):  # often; of NumPy too
+        return Row(number(float(data)))
     array = np.asarray(data)
-    if array.size == 1 and array.dtype.kind == "f" and how in ("auto", "stats", "full"):  # nearly always
-        value = float(array.item())
-        if math.isfinite(value):
-            return Row(number(value))
     if how == "none":
         return Row("")
     if how == "shape":
         return Row(f"{array.dtype} {array.shape}")
     if array.size == 0:
         return Row("empty")
-    if array.size == 1 and array.dtype.kind in "biuO":
+    kind = array.dtype.kind
+    if array.size == 1 and (kind in "biuO" or (kind == "f" and math.isfinite(array.item()))):
         return Row(number(array.item()))
-    if array.dtype.kind not in "biufc":
+    if kind not in "biufc":
         return Row(str(array.dtype))
     finite = np.isfinite(array)
-    if not finite.all():
+    if np.count_nonzero(finite) < array.size:
         return Row(_not_finite(array, finite), finite=False)
     return Row(_summary(array, how, precision))
 
@@ -140,9 +139,9 @@ def _few(array: np.ndarray[Any, Any]) -> list[float]:
     """Mean and standard deviation of some numbers: Python's own sums are faster here, and exact."""
     values = array.ravel().astype(np.float64).tolist()
     scale = 2.0 ** max(math.frexp(max(map(abs, values)))[1] - 1, 0)
-    small = [v / scale for v in values]
+    small = values if scale == 1 else [v / scale for v in values]
     mean = math.fsum(small) / len(small)
-    spread = math.sqrt(math.fsum((v - mean) ** 2 for v in small) / len(small))
+    spread = math.sqrt(math.fsum([(v - mean) ** 2 for v in small]) / len(small))
     return [mean * scale, spread * scale]
 
 

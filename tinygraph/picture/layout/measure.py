@@ -157,18 +157,27 @@ def _op(op: Op) -> Shape:
         texts = (Text(0, -1.5 if size < 14 else 0, op.symbol, "ink", size, bold=True), texts[1])
     ring = RING if op.fused else 0.0
     radius = (_BACKWARD if op.backward else _RADIUS) + ring
-    if words <= 2 * radius - 6 - 2 * ring and under <= 2 * radius - 5 - 2 * ring:
+    if round_op(op):
         return Shape("circle", radius, radius, radius, radius, texts)
     half = max(words, under) / 2 + 8 + ring
     return Shape("box", half, half, radius, radius, texts)
 
 
+def round_op(op: Op) -> bool:
+    """Whether the words of an op fit into its circle; else it is a box, as for scripts of any height."""
+    if max(op.symbol + op.caption, default="") > "\uffff":
+        return False
+    room = 2 * (_BACKWARD if op.backward else _RADIUS)
+    return width(op.symbol, symbol_size(op.symbol), True) <= room - 6 and width(op.caption, 8) <= room - 5
+
+
 def symbol_size(symbol: str) -> int:
+    """The size of an op's symbol; characters that only fallback fonts have may be tall, and are drawn small."""
     if symbol in ("x²", "x³", "xⁿ"):
         return 14
     if symbol == "√":
         return 16
-    return 19 if len(symbol) == 1 else 11
+    return 19 if len(symbol) == 1 and symbol < "\u2e80" else 11
 
 
 def _pill(wire: Wire) -> Shape:
