@@ -81,11 +81,11 @@ def network(rng):
 def test_a_thousand_steps_leave_nothing_behind(rng):
     step = network(rng)
     first = step()
-    for _ in range(1500):  # until free lists and caches are full
-        step()
     gc.collect()
     gc.disable()
     try:
+        for _ in range(1500):  # until free lists and caches are full
+            step()
         start = sys.getallocatedblocks()
         for _ in range(1000):
             last = step()
