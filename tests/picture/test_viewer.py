@@ -238,7 +238,7 @@ def test_a_click_keeps_the_details(tab, bn_page):
     assert tab.js(PANEL).startswith("x−μ")
     tab.click(
         *tab.js(
-            "(() => { const b = [...document.querySelectorAll('.chips button')].find(b => b.textContent === '÷ div').getBoundingClientRect(); return [b.x + 5, b.y + 5]; })()"
+            "(() => { const b = [...document.querySelectorAll('#tg-panel button')].find(b => b.textContent === '÷ div').getBoundingClientRect(); return [b.x + 5, b.y + 5]; })()"
         )
     )
     assert tab.js(PANEL).startswith("÷")

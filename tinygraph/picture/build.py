@@ -67,6 +67,7 @@ class Builder:
         self.contributions = self._contributions()
         self.summed = {t for t, parts in self.contributions.items() if len(parts) + (t in self.found.seeds) > 1}
         self.rows: dict[tuple[int, str], Row] = {}  # of gradients, by array and sign: the pass keeps the arrays alive
+        # Nobody points at each of many thousand nodes, or steps through them.
         self.rules = Rules() if len(graph.nodes) <= MOST else None
         self.ids: dict[Tensor, str] = {}
         self.places: dict[Tensor, str] = {}  # the ops' ids, by their results
@@ -169,7 +170,9 @@ class Builder:
         value, total = self._value(t), self.shown.get(t)
         gradient = _NOTHING if total is None else self._gradient(total, "∂ Σ" if t in self.summed else "∂")
         caption = shape if role == "wire" else f"{role} {shape}"
-        tooltip = clean("\n".join(self._lines(t, f"{name}: {role}, {typed(t)} {shape}")), TOOLTIP)
+        tooltip = ""
+        if self.rules is not None:
+            tooltip = clean("\n".join(self._lines(t, f"{name}: {role}, {typed(t)} {shape}")), TOOLTIP)
         finite = value.finite and gradient.finite
         if role == "constant":
             name = self._number(t)
