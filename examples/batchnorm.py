@@ -131,7 +131,10 @@ def main() -> None:
     picture = tg.draw(y, title="BatchNorm", names={"y": y})
     print()
     for suffix in ("svg", "png", "html"):
-        print(f"picture  {picture.save(options.out / f'batchnorm.{suffix}')}")
+        try:
+            print(f"picture  {picture.save(options.out / f'batchnorm.{suffix}')}")
+        except tg.errors.GraphvizNotFound as error:  # PNG alone needs an engine
+            print(f"no picture: {error}")
     lanes = tg.draw(y, mode="lanes", title="BatchNorm and its derived backward", names={"y": y})
     print(f"picture  {lanes.save(options.out / 'batchnorm-lanes.svg')}")
 

@@ -104,6 +104,17 @@ def test_names_are_clean():
     json.dumps(record, ensure_ascii=False).encode()
 
 
+@pytest.mark.parametrize(
+    "options", [{"formatter": {"float": lambda v: "?"}}, {"sign": "+"}, {"legacy": "1.13"}, {"nanstr": "N"}]
+)
+def test_how_the_user_prints_arrays_changes_nothing(options):
+    x = tg.tensor([1.0, np.nan, -2.0], requires_grad=True, name="x")
+    view = tg.draw(tg.exp(x)).view
+    before = export.record(view)
+    with np.printoptions(**options):
+        assert export.record(view) == before
+
+
 def test_an_empty_view():
     record = export.record(View("", (), "LR", (), (), ()))
     assert record["nodes"] == record["edges"] == record["boxes"] == record["steps"] == []

@@ -90,7 +90,7 @@ def test_the_same_to_the_byte(bn):
 
 def test_the_viewer_is_small_and_says_nothing_of_its_places():
     text = resources.files("tinygraph.picture").joinpath("viewer.html").read_text(encoding="utf-8")
-    assert len(text) < 26_000
+    assert len(text) < 23_000
     assert set(re.findall(r"\{\{(\w+)\}\}", text)) == {
         "title", "theme", "policy", "light", "dark", "roles", "picture", "data"
     }  # fmt: skip

@@ -137,7 +137,7 @@ def test_steps_play_the_backward_one_op_at_a_time(bn, mode):
 
 
 def test_marks_lie_on_the_edges_that_compute_a_contribution(bn):
-    from tinygraph.picture.api import look
+    from tinygraph.picture.look import look
     from tinygraph.picture.model import Options
 
     centred = bn.tensors["x−μ"]

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 
 import graphviz
 import numpy as np
@@ -146,6 +147,17 @@ def test_a_save_that_cannot_finish_leaves_nothing(bn, tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["bn.dot"]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="links need rights on Windows")
+def test_a_save_writes_through_no_link(bn, tmp_path):
+    precious = tmp_path / "precious"
+    precious.write_bytes(b"mine")
+    trap = tmp_path / f".tinygraph-{os.getpid()}-{threading.get_ident()}.tmp"
+    trap.symlink_to(precious)
+    tg.draw(bn.y).save(tmp_path / "bn.json")
+    assert precious.read_bytes() == b"mine"
+    assert not trap.is_symlink()
+
+
 def test_save_creates_no_folder(bn, tmp_path):
     with pytest.raises(FileNotFoundError, match="create it first"):
         tg.draw(bn.y).save(tmp_path / "new" / "bn.dot")
@@ -195,6 +207,13 @@ def test_notebooks_never_see_an_exception(bn, no_engine, monkeypatch):
     assert "pip install" in bundle["text/plain"]
 
 
+def test_pictures_in_one_notebook_share_no_id(bn):
+    looks = [{}, {"mode": "forward"}, {"mode": "lanes"}, {"theme": "dark"}, {"engine": "builtin"}]
+    ids = [re.findall(r'\bid="([^"]*)"', tg.draw(bn.y, **look)._repr_mimebundle_()["image/svg+xml"]) for look in looks]
+    every = [id for found in ids for id in found]
+    assert len(every) == len(set(every)) > 100
+
+
 def test_a_cell_can_hold_the_interactive_page(bn):
     frame = tg.draw(bn.y).interactive(height=300)
     assert frame._repr_html_().startswith('<iframe sandbox="allow-scripts" srcdoc="&lt;!DOCTYPE html&gt;')
@@ -220,6 +239,9 @@ def test_show_opens_a_page_that_stays(bn, tmp_path, monkeypatch):
     page = tg.draw(bn.y).show()
     assert opened == [page.as_uri()]
     assert page.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    assert tg.draw(bn.y).show() != page  # a name that can be foretold can be taken, on a machine of many users
+    if os.name == "posix":
+        assert page.stat().st_mode & 0o077 == 0
 
 
 # -- where engines fail ----------------------------------------------------------------------------------

@@ -156,6 +156,18 @@ def test_walking_by_keys_buttons_and_slider(tab, bn_page):
     assert tab.js(count).startswith("19 /")
 
 
+def test_a_step_leaves_no_flash_behind(tab, bn_page):
+    bright = """Math.max(...[...document.querySelectorAll('.node:not(.now) > .hit')].map(hit => {
+      const { fill, fillOpacity } = getComputedStyle(hit);
+      return fillOpacity * (fill.startsWith('rgba') ? fill.slice(5, -1).split(',')[3] : 1);
+    }))"""
+    tab.key("Home")
+    for _ in range(5):
+        tab.key("ArrowRight")
+        tab.js("new Promise(requestAnimationFrame)")
+        assert tab.js(bright) <= 0.14
+
+
 def test_space_plays_and_stops(tab, bn_page):
     playing = "document.querySelector('#tg-play').getAttribute('aria-pressed')"
     tab.js("document.activeElement.blur()")
@@ -181,8 +193,7 @@ def test_lanes_step_through_the_derived_backward(tab, load, bn):
     state = tab.js(STATE)
     backward = {node.id for node in view.nodes if node.backward}
     assert backward <= set(state["later"])
-    for _ in view.steps:
-        tab.key("ArrowRight")
+    tab.key("ArrowRight", times=len(view.steps))
     assert tab.js(STATE) == whole
     tab.move(*tab.middle("#v3 .hit"))
     hot = tab.js("[...document.querySelectorAll('.node.hot')].map(g => g.id)")
@@ -200,6 +211,7 @@ def test_without_gradients_there_is_nothing_to_hide(tab, load):
 def test_nothing_to_step_through(tab, load):
     load(tg.tensor([1.0, 2.0], name="alone"))
     assert tab.js("document.querySelector('#tg-steps').hidden")
+    assert "0 ops · 1 tensor · 0 scopes" in tab.js(PANEL)
 
 
 # -- details --------------------------------------------------------------------------------------
@@ -232,6 +244,19 @@ def test_pointing_at_an_op_or_a_line(tab, bn_page):
     assert contribution in tab.js(PANEL)
 
 
+def test_a_line_tells_its_contribution_when_it_has_come(tab, bn_page):
+    contribution = next(c.text for s in bn_page.steps for c in s.contributions if c.edge == "e7_0")
+    point = """(() => { const p = document.querySelector('#e7_0 path');
+        const { x, y } = p.getPointAtLength(p.getTotalLength() / 2).matrixTransform(p.getScreenCTM()); return [x, y + 2]; })()"""
+    tab.move(*tab.js(point))
+    assert contribution in tab.js(PANEL)
+    tab.key("Home")
+    assert contribution not in tab.js(PANEL)
+    assert "not yet" in tab.js(PANEL)
+    tab.key("ArrowRight", times=12)
+    assert contribution in tab.js(PANEL)
+
+
 def test_a_click_keeps_the_details(tab, bn_page):
     tab.click(*tab.middle("#v3 .hit"))
     tab.move(5, 780)
@@ -254,8 +279,7 @@ def test_the_panel_knows_no_more_than_the_step(tab, bn_page):
     tab.key("Home")
     tab.move(*tab.middle("#v3 .hit"))
     assert tab.js(PANEL).count("not yet") == 4  # value, gradient, and both contributions
-    for _ in range(12):
-        tab.key("ArrowRight")
+    tab.key("ArrowRight", times=12)
     assert "∂ 1/2" in tab.js(PANEL)
 
 
@@ -335,6 +359,19 @@ def test_dragging_pans(tab, bn_page):
     assert tab.js("document.querySelector('.picked').id") == "v3"  # a drag is no click
 
 
+def test_a_drag_ends_where_the_button_is_let_go(tab, bn_page):
+    stage = tab.box("#tg-stage")
+    x, y = stage["x"] + 300, stage["y"] + 3
+    tab.move(x, y)
+    tab.mouse("mousePressed", x, y, button="left", clickCount=1)
+    tab.mouse("mouseMoved", x, y - 20, button="left", buttons=1)  # out of the stage at once
+    tab.mouse("mouseReleased", x, y - 20, button="left", clickCount=1)
+    before = tab.box("#v1")
+    tab.move(x, y + 100)
+    tab.move(x, y + 200)
+    assert tab.box("#v1") == before
+
+
 def test_zooming_keeps_the_point_under_the_pointer(tab, bn_page):
     fitted, x, width = tab.box("#v10"), tab.middle("#v10"), tab.box("#v10")["width"]
     tab.wheel(*x, -400)
@@ -380,13 +417,13 @@ def test_at_first_all_is_in_view(tab, bn_page):
 
 
 def test_keys_alone_reach_everything(tab, bn_page):
-    for _ in range(12):
-        tab.key("+")
+    tab.key("+", times=12)
     stage = tab.box("#tg-stage")
     seen = []
     for _ in range(50):
         tab.key("Tab")
         id = tab.js(FOCUS)
+        assert not tab.js("document.activeElement.matches('svg')")  # a stop where there is nothing
         if id.startswith(("v", "op")):
             box, seen = tab.box(f"#{id} .hit"), [*seen, id]
             assert tab.js(PANEL).strip()
@@ -505,17 +542,17 @@ def test_a_narrow_window(tab, load, bn):
 def test_a_big_graph(tab, load):
     x = tg.tensor([1.0, 2.0], requires_grad=True, name="x")
     y = x
-    for _ in range(250):
+    for _ in range(150):
         y = tg.tanh(y)
     y.backward(np.ones(2))
     load(y, max_nodes=None)
-    assert tab.js("document.querySelectorAll('.node').length") == 501
+    assert tab.js("document.querySelectorAll('.node').length") == 301
     before = tab.box("#tg-stage svg")
     tab.drag((300, 300), (260, 280))
     assert tab.box("#tg-stage svg")["x"] == pytest.approx(before["x"] - 40, abs=1)
     tab.key("Home")
     tab.key("ArrowRight")
-    assert tab.js("document.querySelector('#tg-count').textContent") == "2 / 501 ►"
+    assert tab.js("document.querySelector('#tg-count').textContent") == "2 / 301 ►"
 
 
 # -- safety ---------------------------------------------------------------------------------------

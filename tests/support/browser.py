@@ -80,12 +80,19 @@ class Browser:
 
     def send(self, method, session=None, /, **params):
         """Send a command and wait for its answer; events that come meanwhile are kept."""
+        return self.answer(self.post(method, session, **params), method)
+
+    def post(self, method, session=None, /, **params) -> int:
+        """Send a command; its number, by which to ask for the answer."""
         self.last += 1
         message = {"id": self.last, "method": method, "params": params}
         if session:
             message["sessionId"] = session
         os.write(self.out, json.dumps(message).encode() + b"\0") if len(str(params)) < 30_000 else self._write(message)
-        answer = self.wait(lambda: self.answers.pop(message["id"], None), method)
+        return message["id"]
+
+    def answer(self, number: int, method: str):
+        answer = self.wait(lambda: self.answers.pop(number, None), method)
         if "error" in answer:
             raise BrowserError(f"{method}: {answer['error']['message']}")
         return answer["result"]
@@ -150,10 +157,7 @@ class Page:
         ]
 
     def open(self, url: str) -> None:
-        """Load a page, and forget what the one before did."""
-        self.browser.events.clear()
-        self.send("Page.navigate", url="about:blank")
-        self.browser.wait(lambda: self.events("Page.loadEventFired"), "about:blank")
+        """Load a page, and forget what the one before did. Another ``#fragment`` alone is no other page."""
         self.browser.events.clear()
         self.send("Page.navigate", url=url)
         self.browser.wait(lambda: self.events("Page.loadEventFired"), url)
@@ -197,13 +201,15 @@ class Page:
         listed = [{"name": f"prefers-{name.replace('_', '-')}", "value": value} for name, value in features.items()]
         self.send("Emulation.setEmulatedMedia", features=listed)
 
-    def key(self, key: str, shift: bool = False) -> None:
-        """Press and release a key of the keyboard."""
+    def key(self, key: str, shift: bool = False, times: int = 1) -> None:
+        """Press and release a key of the keyboard, so many times."""
         code, number = _KEYS.get(key, (key, 0))
         text = {"Enter": "\r"}.get(key, key if len(key) == 1 else "")
         about = {"key": key, "code": code, "windowsVirtualKeyCode": number, "modifiers": 8 * shift}
-        self.send("Input.dispatchKeyEvent", type="keyDown", text=text, **about)
-        self.send("Input.dispatchKeyEvent", type="keyUp", **about)
+        down, up = {"type": "keyDown", "text": text, **about}, {"type": "keyUp", **about}
+        method = "Input.dispatchKeyEvent"
+        for number in [self.browser.post(method, self.session, **event) for _ in range(times) for event in (down, up)]:
+            self.browser.answer(number, method)
 
     def mouse(self, kind: str, x: float, y: float, **more) -> None:
         self.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, **more)

@@ -20,7 +20,8 @@ import tinygraph
 
 from ..errors import TinygraphError
 from ..picture import Picture, draw
-from ..picture.api import ENGINES, RANKDIRS, SUFFIXES
+from ..picture.api import SUFFIXES
+from ..picture.look import ENGINES, RANKDIRS
 from ..picture.model import MODES
 from ..picture.theme import THEMES
 from ..picture.values import MODES as VALUES

@@ -15,18 +15,14 @@ from typing import TYPE_CHECKING, Any
 from ..core.graph import Graph
 from ..core.tensor import Tensor, describe
 from ..errors import DTypeError, RenderError
-from . import build, lanes, theme, values
-from .fold import fold
-from .model import MODES, Options, View
 from .words import ChoiceError, choose
 
 if TYPE_CHECKING:
     import graphviz
 
+    from .model import View
     from .render import Drawing
 
-RANKDIRS = ("auto", "LR", "TB")
-ENGINES = ("auto", "dot", "pygraphviz", "builtin")
 SUFFIXES = (".dot", ".gv", ".svg", ".png", ".pdf", ".html", ".json")
 NOTEBOOK = "TINYGRAPH_NOTEBOOK"
 
@@ -76,17 +72,12 @@ def draw(
     >>> picture.counts
     {'ops': 2, 'tensors': 3, 'scopes': 0}
     """
+    from .look import Options, check, look  # noqa: PLC0415 -- programs that draw nothing start sooner
+
     options = Options(mode, rankdir, values, precision, names, seed, title, legend, collapse, max_nodes)
     check("draw", options, theme, engine, timeout)
     graph, given = _graph(outputs)
     return Picture(look(graph, given, options), mode, theme, engine, timeout)
-
-
-def look(graph: Graph, outputs: Sequence[Tensor], options: Options) -> View:
-    """The View of a graph: built, and folded where that is asked for or needed."""
-    builder = lanes.view if options.mode in ("lanes", "backward") else build.view
-    seen = builder(graph, outputs, options)
-    return lanes.flat(fold(seen, options.collapse, options.max_nodes, auto=options.rankdir == "auto"))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -122,8 +113,9 @@ class Picture:
     def digraph(self) -> graphviz.Digraph:
         """A fresh ``graphviz.Digraph`` to change and extend."""
         from .dot import digraph  # noqa: PLC0415 -- needs the package graphviz
+        from .theme import palette  # noqa: PLC0415
 
-        return digraph(self.view, theme.palette(self.theme))
+        return digraph(self.view, palette(self.theme))
 
     def svg(self) -> str:
         """The picture as SVG, to stand in a web page or in a file. Needs no Graphviz."""
@@ -158,13 +150,18 @@ class Picture:
         return Frame(html.frame(self.html(), _count("interactive", "height", height, 20_000)), repr(self))
 
     def show(self) -> Path:
-        """Open the interactive page in the web browser, from a temporary file, whose path is returned."""
+        """Open the interactive page in the web browser, from a temporary file, whose path is returned.
+
+        The file is the user's alone: nobody else on the machine may read it.
+        """
         import tempfile  # noqa: PLC0415 -- which few programs need
         import webbrowser  # noqa: PLC0415
 
-        page = self.save(Path(tempfile.gettempdir()) / f"tinygraph-{self._fingerprint}.html")
-        webbrowser.open(page.as_uri())
-        return page
+        page = self.html().encode()
+        with tempfile.NamedTemporaryFile("wb", prefix="tinygraph-", suffix=".html", delete=False) as file:
+            file.write(page)
+        webbrowser.open(Path(file.name).as_uri())
+        return Path(file.name)
 
     def save(self, path: str | os.PathLike[str], dpi: int = 144) -> Path:
         """Write the picture to a file, whose suffix says how: .dot .gv .svg .png .pdf .html .json.
@@ -229,7 +226,7 @@ class Picture:
 
     @property
     def _fingerprint(self) -> str:
-        return hashlib.sha256(f"{self.view}{self.theme}".encode("utf-8", "replace")).hexdigest()[:8]
+        return hashlib.sha256(f"{self.view}{self.theme}{self.choice}".encode("utf-8", "replace")).hexdigest()[:8]
 
     def _content(self, suffix: str, target: Path, dpi: int) -> bytes:
         if suffix in (".dot", ".gv"):
@@ -281,22 +278,6 @@ def _graph(outputs: Any) -> tuple[Graph, Sequence[Tensor]]:
     return Graph(given), given
 
 
-def check(call: str, options: Options, look: str, engine: str, timeout: float) -> None:
-    """Raise a ChoiceError, which lists what there is, for an unknown word or a number out of range."""
-    choose(call, "mode", options.mode, MODES)
-    choose(call, "rankdir", options.rankdir, RANKDIRS)
-    choose(call, "values", options.values, values.MODES)
-    choose(call, "theme", look, theme.THEMES)
-    choose(call, "engine", engine, ENGINES)
-    precision, names = options.precision, options.names
-    if not isinstance(precision, int) or not 0 <= precision <= 15:
-        raise ChoiceError(f"{call}(precision={precision!r}): decimals are a whole number; give one from 0 to 15")
-    if not isinstance(timeout, (int, float)) or not timeout > 0:
-        raise ChoiceError(f"{call}(timeout={timeout!r}): a time limit is a number of seconds; give one above 0")
-    if names is not None and not isinstance(names, Mapping):
-        raise ChoiceError(f"{call}(names={type(names).__name__}): names map to Tensors; give a dict, e.g. locals()")
-
-
 def _dpi(dpi: int) -> int:
     return _count("png", "dpi", dpi, 4_800)
 
@@ -310,8 +291,10 @@ def _count(call: str, parameter: str, value: int, most: int) -> int:
 def _replace(target: Path, content: bytes) -> None:
     """Write beside the target, then rename: nobody ever sees half a file."""
     scratch = target.with_name(f".tinygraph-{os.getpid()}-{threading.get_ident()}.tmp")
+    scratch.unlink(missing_ok=True)  # left by a process of the same number that was killed
     try:
-        scratch.write_bytes(content)
+        with scratch.open("xb") as file:  # never through a link that somebody else has put there
+            file.write(content)
         scratch.replace(target)
     except BaseException:
         scratch.unlink(missing_ok=True)

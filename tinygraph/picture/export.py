@@ -121,16 +121,22 @@ class _Arrays:
         self.room, self.shortened = LIMIT, False
 
     def text(self, data: Any, summary: str) -> str:
-        """All elements of an array; what the picture says about it, where there are too many."""
+        """All elements of an array; what the picture says about it, where there are too many.
+
+        The user's own ``np.set_printoptions`` change nothing: the same graph is the same page.
+        """
         if data is None:
             return summary
         array = np.asarray(data)
         if array.size > ELEMENTS:
             count = f"{array.size:_} elements".replace("_", "\u00a0")
             return f"{count}\n{row(array).text}\n{row(array, 'stats').text}"
-        text = minus(
-            np.array2string(array, max_line_width=_WIDTH, precision=_DIGITS, threshold=ELEMENTS, floatmode="maxprec")
-        )
+        with np.printoptions(formatter=None, nanstr="nan", infstr="inf", sign="-", suppress=False, legacy=False):
+            text = minus(
+                np.array2string(
+                    array, max_line_width=_WIDTH, precision=_DIGITS, threshold=ELEMENTS, floatmode="maxprec"
+                )
+            )
         if len(text) > self.room:
             self.shortened = True
             return summary

@@ -10,7 +10,8 @@ import numpy as np
 
 from ..core.convert import tensor
 from ..errors import ArgumentError
-from ..picture.api import Picture, check, look
+from ..picture.api import Picture
+from ..picture.look import check, look
 from ..picture.model import Edge, Fold, Options, View, Wire
 from ..picture.naming import partial
 from ..picture.values import TITLE, TOOLTIP, clean, minus, row
