@@ -462,3 +462,12 @@ def test_it_runs_as_a_module_in_a_console_of_another_encoding(folder):
 
 def test_version(run):
     assert run("--version")[:2] == (0, f"tinygraph {tg.__version__}\n")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="has no sh")
+def test_output_that_nobody_reads_to_its_end_is_no_mistake():
+    command = f"{sys.executable} -m tinygraph doctor | head -1"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, env=environment, timeout=60)
+    assert done.stdout.startswith("tinygraph ")
+    assert done.stderr == ""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import platform
 import sys
 import warnings
@@ -57,6 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except script.UserError as error:
         _complain(args.command, str(error), error.trace)
         return 2
+    except BrokenPipeError:  # who read the output has seen enough, as in ``doctor | head``
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (Mistake, TinygraphError, OSError) as error:
         _complain(args.command, str(error))
         return 2
