@@ -14,7 +14,7 @@ from ..core.graph import Graph, source
 from ..core.scope import Scope
 from ..core.tensor import Parameter, Tensor
 from . import gradients
-from .model import DEEP, Box, Edge, Item, Op, Options, Step, View, Wire
+from .model import DEEP, SUMMED, Box, Edge, Item, Line, Op, Options, Step, View, Wire, visible
 from .naming import constants, labels, partial
 from .rules import Rules
 from .steps import MOST, backward_steps
@@ -97,7 +97,7 @@ class Builder:
         rankdir = self.options.rankdir
         if rankdir == "auto":
             rankdir = "TB" if not self.lanes and self._deep() else "LR"
-        legend = self._legend(rankdir) if self.options.legend else ()
+        legend = visible(self._legend(rankdir), self.nodes) if self.options.legend else ()
         parts = tuple(self.nodes), tuple(self.edges), tuple(self.boxes)
         return View(self._title(), legend, rankdir, *parts, self.options.mode, tuple(self.steps))
 
@@ -176,10 +176,9 @@ class Builder:
         finite = value.finite and gradient.finite
         if role == "constant":
             name = self._number(t)
+        data = None if t in self.stale else t._data  # which are not those that the wires beside it come from
         self.nodes.append(
-            Wire(
-                id, role, name, value.text, gradient.text, caption, tooltip, finite, box, data=t._data, cotangent=total
-            )
+            Wire(id, role, name, value.text, gradient.text, caption, tooltip, finite, box, data=data, cotangent=total)
         )
 
     @property
@@ -289,17 +288,15 @@ class Builder:
         names = [self.names[t] for t in self.graph.outputs]
         return clean(", ".join(names), TITLE)
 
-    def _legend(self, rankdir: str) -> tuple[tuple[str, str], ...]:
-        above, below = ("left", "right") if rankdir == "TB" else ("above", "below")
-        of = " of" if rankdir == "TB" else ""
-        lines = [("fwd", f"► forward value, {above}{of} the wire")]
+    def _legend(self, rankdir: str) -> list[Line]:
+        above, below = ("left of", "right of") if rankdir == "TB" else ("above", "below")
+        shown = self.options.values != "none"
+        lines = [("fwd", f"► forward value, {above} the wire" if shown else "► forward")]
         if self.found.totals:
-            lines.append(("bwd", f"◄ ∂ gradient, {below}{of} the wire"))
-        if not self.summed.isdisjoint(self.found.totals):
-            lines.append(("bwd", "∂ Σ gradients summed at a fan-out"))
+            lines += [("bwd", f"◄ ∂ gradient, {below} the wire" if shown else "◄ ∂ backward"), SUMMED]
         if self.found.note:
             lines.append(("mute", self.found.note))
-        return tuple(lines)
+        return lines
 
 
 def _signed(found: Row, sign: str) -> Row:

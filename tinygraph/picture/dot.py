@@ -181,7 +181,7 @@ class _Nodes:
         elif node.role in _PILLS:
             attributes = _pill(node, palette)
         else:
-            table = _compact(node, palette) if self.lanes else _wire(node, palette, self.across)
+            table = (_compact if self.lanes else _wire)(node, palette, self.across)
             attributes = {"shape": "plain", "label": f"<{table}>"}
         attributes |= {"id": node.id, "tooltip": plain(node.tooltip, TOOLTIP)}
         return statement(node.id, attributes, indent)
@@ -262,33 +262,33 @@ def _wire(wire: Wire, palette: Palette, across: bool) -> str:
     edge = palette["bwd"] if not wire.finite else palette[f"{card}b"] if card else palette["opb"]
     thick = 2 if wire.finite else 3
     rows = (_across if across else _down)(name, value, gradient, caption, outer, inner, edge, thick)
-    if not card:
-        return _table(rows)
-    border = 2 if wire.finite else 3
-    return _table(rows, f'BORDER="{border}" COLOR="{edge}" STYLE="ROUNDED" BGCOLOR="{palette[card]}"')
+    return _framed(rows, edge, thick, palette[card] if card else "")
 
 
-def _compact(wire: Wire, palette: Palette) -> str:
-    """In lanes: the name over the bar, the number under it."""
+def _compact(wire: Wire, palette: Palette, across: bool) -> str:
+    """In lanes: the name over the bar, the number under it; left and right of a bar that stands."""
     card = _ROLES.get(wire.role)
     text = wire.gradient if wire.backward else wire.value
     height = 19 + 16 * max(wire.name.count("\n"), text.count("\n"))
-    space = _SPACE * 2 if card else ""
+    space = _SPACE * (2 if across else 1) if card else ""
     name = _font(_lines(wire.name, space), palette["ink"], 13, "B")
-    if wire.backward:
-        name, number = f"<I>{name}</I>" if name else "", _font(_lines(text, space), palette["bwd"], 11, "I")
-    else:
-        number = _font(_lines(text, space), palette["fwd"], 11)
+    name = f"<I>{name}</I>" if wire.backward and name else name
+    number = _font(_lines(text, space), palette["bwd" if wire.backward else "fwd"], 11, "I" if wire.backward else "")
     edge = palette["bwd"] if not wire.finite else palette[f"{card}b"] if card else palette["opb"]
     thick = 2 if wire.finite else 3
-    rows = (
-        f'<TR><TD HEIGHT="{height}" VALIGN="BOTTOM">{name}</TD></TR>'
-        f'<TR><TD HEIGHT="{thick}" PORT="w" BGCOLOR="{edge}"></TD></TR>'
-        f'<TR><TD HEIGHT="{height}">{number}</TD></TR>'
-    )
-    return _table(
-        rows, f'BORDER="{thick}" COLOR="{edge}" STYLE="ROUNDED" BGCOLOR="{palette[card]}"' if card else 'BORDER="0"'
-    )
+    bar = f'<TD {"HEIGHT" if across else "WIDTH"}="{thick}" PORT="w" BGCOLOR="{edge}"></TD>'
+    if across:
+        above, below = f'<TD HEIGHT="{height}" VALIGN="BOTTOM">{name}</TD>', f'<TD HEIGHT="{height}">{number}</TD>'
+        rows = f"<TR>{above}</TR><TR>{bar}</TR><TR>{below}</TR>"
+    else:
+        left, right = _beside(height)
+        rows = f"<TR><TD {left}>{name}</TD>{bar}<TD {right}>{number}</TD></TR>"
+    return _framed(rows, edge, thick, palette[card] if card else "")
+
+
+def _framed(rows: str, color: str, thick: int, fill: str) -> str:
+    """The table of a wire; with a fill, that of a card."""
+    return _table(rows, f'BORDER="{thick}" COLOR="{color}" STYLE="ROUNDED" BGCOLOR="{fill}"') if fill else _table(rows)
 
 
 def _across(name: str, value: str, gradient: str, caption: str, outer: int, inner: int, color: str, thick: int) -> str:
@@ -304,14 +304,20 @@ def _across(name: str, value: str, gradient: str, caption: str, outer: int, inne
 
 def _down(name: str, value: str, gradient: str, caption: str, outer: int, inner: int, color: str, thick: int) -> str:
     """Top to bottom: the bar stands, values on its left and gradients on its right."""
-    settings = f'HEIGHT="{max(outer, inner)}" CELLPADDING="4" ALIGN'
+    left, right = _beside(max(outer, inner))
     return (
-        f'<TR><TD {settings}="RIGHT">{name}</TD>'
+        f"<TR><TD {left}>{name}</TD>"
         f'<TD WIDTH="{thick}" PORT="w" BGCOLOR="{color}" ROWSPAN="2"></TD>'
-        f'<TD {settings}="LEFT">{gradient}</TD></TR>'
-        f'<TR><TD {settings}="RIGHT">{value}</TD>'
-        f'<TD {settings}="LEFT">{caption}</TD></TR>'
+        f"<TD {right}>{gradient}</TD></TR>"
+        f"<TR><TD {left}>{value}</TD>"
+        f"<TD {right}>{caption}</TD></TR>"
     )
+
+
+def _beside(height: int) -> tuple[str, str]:
+    """The settings of cells left and right of a bar that stands: all their lines begin at the bar."""
+    settings = f'HEIGHT="{height}" CELLPADDING="4"'
+    return f'{settings} ALIGN="RIGHT" BALIGN="RIGHT"', f'{settings} ALIGN="LEFT" BALIGN="LEFT"'
 
 
 def _lines(text: str, space: str) -> str:
@@ -361,8 +367,9 @@ class _Arrows:
         if edge.backward:  # written against its direction, so that time runs from right to left
             attributes |= {"dir": "back", "arrowtail": "normal" if edge.role in _PILLS else "empty"}
             tail, head, from_bar, to_bar = head, tail, to_bar, from_bar
-        tail = f"{tail}:w:{leave}" if from_bar else tail
-        head = f"{head}:w:{entry}" if to_bar else head
+        # One that may run against the order of the ranks would have to loop around from its port.
+        tail = f"{tail}:w:{leave}" if from_bar and not edge.loose else tail
+        head = f"{head}:w:{entry}" if to_bar and not edge.loose else head
         return statement(f"{tail} -> {head}", attributes)
 
 

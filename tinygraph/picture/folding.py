@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
-from .model import DEEP, Box, Contribution, Edge, Fold, Item, Op, Step, View, Wire
+from .model import DEEP, Box, Contribution, Edge, Fold, Item, Op, Step, View, Wire, visible
 from .order import closing, ranks
 from .values import TOOLTIP, clean
 
@@ -47,7 +47,7 @@ class Folding:
         return replace(
             before,
             title=" · ".join(filter(None, (before.title, said(before, self.groups)))),
-            legend=tuple((role, _turned(text)) for role, text in before.legend) if turned else before.legend,
+            legend=visible([(role, _turned(text) if turned else text) for role, text in before.legend], nodes),
             rankdir="LR" if turned else before.rankdir,
             nodes=tuple(nodes),
             edges=tuple(edges),

@@ -81,12 +81,20 @@ def stale(graph: Graph) -> list[Tensor]:
 
 
 def _seeds(outputs: Sequence[Tensor], seed: Any) -> dict[Tensor, Any]:
+    """The cotangents to begin with: what is given twice adds up, what is remembered counts once."""
     pending: dict[Tensor, Any] = {}
+    remembered: set[Tensor] = set()
     for t, given in zip(outputs, _one_each(outputs, seed), strict=True):
-        found = t.seed if given is None else given
-        if found is not None:
-            g = as_seed(source(t), found, "draw", "seed")._data
-            pending[source(t)] = pending[source(t)] + g if source(t) in pending else g
+        found, output = given, source(t)
+        if found is None and t not in remembered:
+            found = t.seed
+            remembered.add(t)
+        if found is None:
+            continue
+        g = as_seed(output, found, "draw", "seed")._data  # raises, whether it is needed or not
+        if output.requires_grad:
+            with np.errstate(all="ignore"):
+                pending[output] = pending[output] + g if output in pending else g
     return pending
 
 

@@ -15,7 +15,7 @@ from ..core.scope import ANOMALY, GRAD, TRACE, flags
 from ..core.tensor import Tensor, make
 from . import build
 from .build import Builder
-from .model import Box, Edge, Options, Step, View, Wire
+from .model import RINGS, SAVED, Box, Edge, Line, Options, Step, View, Wire
 from .naming import constants, expressions, partial
 from .values import TOOLTIP, clean, number
 
@@ -27,7 +27,7 @@ class Derived:
     """A recorded reverse pass. ``totals`` are the gradients of forward Tensors, ``parts`` what each use added.
 
     ``seeds`` are leaves; ``nodes`` the results of the backward in program order; ``sums`` says which of
-    them add up contributions: of what Tensor, and how many have arrived.
+    them add up contributions: of what Tensor, the first and the last of them, and how many.
     """
 
     totals: dict[Tensor, Tensor] = field(default_factory=dict)
@@ -35,7 +35,7 @@ class Derived:
     received: dict[Tensor, list[Tensor]] = field(default_factory=dict)
     seeds: dict[Tensor, Tensor] = field(default_factory=dict)
     nodes: tuple[Tensor, ...] = ()
-    sums: dict[Tensor, tuple[Tensor, int]] = field(default_factory=dict)
+    sums: dict[Tensor, tuple[Tensor, int, int, int]] = field(default_factory=dict)
 
 
 def derive(graph: Graph, seeds: dict[Tensor, Any]) -> Derived:
@@ -57,7 +57,8 @@ def derive(graph: Graph, seeds: dict[Tensor, Any]) -> Derived:
         for t, argument, part in sweep(pending, known, record=True):
             if t in visited:  # else an identity, which pictures leave out
                 found.parts[t, argument] = source(part)
-                found.received.setdefault(graph.operands(t)[argument], []).append(source(part))
+                used = source(t.node.inputs[argument])  # type: ignore[union-attr]
+                found.received.setdefault(used, []).append(source(part))
     found.totals = {t: source(pending[t]) for t in known if t in pending}
     found.nodes = tuple(
         t
@@ -65,15 +66,35 @@ def derive(graph: Graph, seeds: dict[Tensor, Any]) -> Derived:
         if t.node.serial >= since and t.node.op.name != "identity"  # type: ignore[union-attr]
     )
     for t, total in found.totals.items():
-        found.sums.update(_accumulation(t, total, found.received[t]))
+        for g, span in _accumulation(graph, total, found.received[t]).items():
+            found.sums[g] = (t, *span)
     return found
 
 
-def _accumulation(t: Tensor, total: Tensor, received: Sequence[Tensor]) -> Iterator[tuple[Tensor, tuple[Tensor, int]]]:
-    """The additions that made ``total`` of what ``t`` received, from the last to the first."""
-    for arrived in range(len(received), 1, -1):
-        yield total, (t, arrived)
-        total = source(total.node.inputs[0])  # type: ignore[union-attr]
+def _accumulation(graph: Graph, total: Tensor, received: Sequence[Tensor]) -> dict[Tensor, tuple[int, int, int]]:
+    """The additions that made ``total`` of what was received: the first part of each, the last, and how many.
+
+    They are a chain; where a Tensor is also used by way of an identity, what arrives there is added up first.
+    """
+    places: dict[Tensor, list[int]] = {}
+    for place, part in enumerate(received, start=1):
+        places.setdefault(part, []).append(place)
+    additions, stack = [], [total]
+    while stack:
+        g = stack.pop()
+        if g not in places:
+            additions.append(g)
+            stack += graph.operands(g)
+    spans: dict[Tensor, tuple[int, int, int]] = {}
+    for g in reversed(additions):  # those of the operands come before, from left to right
+        ends = [spans[x] if x in spans else _single(places[x].pop(0)) for x in graph.operands(g)]
+        first, last, count = zip(*ends, strict=True)
+        spans[g] = min(first), max(last), sum(count)
+    return spans
+
+
+def _single(place: int) -> tuple[int, int, int]:
+    return place, place, 1
 
 
 def view(graph: Graph, outputs: Sequence[Tensor], options: Options) -> View:
@@ -140,27 +161,24 @@ class LaneBuilder(Builder):
     def lanes(self) -> bool:
         return True
 
-    def _legend(self, rankdir: str) -> tuple[tuple[str, str], ...]:
-        under = "right of" if rankdir == "TB" else "under"
-        lines = [("bwd", f"◄ ∂ backward: gradients, {under} the wires"), ("fwd", "dashed: saved by the forward")]
+    def _legend(self, rankdir: str) -> list[Line]:
+        under, shown = "right of" if rankdir == "TB" else "under", self.options.values != "none"
+        lines = [("bwd", "◄ ∂ backward" + (f": gradients, {under} the wires" if shown else "")), SAVED, RINGS]
         if self.options.mode == "lanes":
-            lines.insert(0, ("fwd", f"► forward: values, {under} the wires"))
-        if self.derived.sums:
-            lines.append(("bwd", "double ring: gradients summed at a fan-out"))
-        return tuple(lines)
+            lines.insert(0, ("fwd", "► forward" + (f": values, {under} the wires" if shown else "")))
+        return lines
 
     def _names(self) -> dict[Tensor, str]:
         """Gradients are called after what they are gradients of, ``∂x``, the parts of a sum ``∂x 1/2``."""
         found, own = self.derived, dict(self.names)
-        for t, g in found.seeds.items():
-            own[g] = partial(self.names[t])
         for t in reversed(list(found.totals)):
             own.setdefault(found.totals[t], partial(self.names[t]))
         for t, parts in found.received.items():
             for i, part in enumerate(parts, start=1):
                 own.setdefault(part, f"{partial(self.names[t])} {i}/{len(parts)}")
-        for g, (t, arrived) in found.sums.items():
-            own.setdefault(g, f"{partial(self.names[t])} 1…{arrived}/{len(found.received[t])}")
+        for g, (t, first, last, count) in found.sums.items():
+            arrived = f"{first}…{last}/" if last - first + 1 == count else f"{count} of "
+            own.setdefault(g, f"{partial(self.names[t])} {arrived}{len(found.received[t])}")
         backward = Graph([*found.totals.values()])
         leaves = dict.fromkeys((*self.names, *found.seeds.values(), *backward.captured))
         places = {g: f"g{i}" for i, g in enumerate(found.nodes)}
@@ -306,12 +324,13 @@ class LaneBuilder(Builder):
 
     def _adding(self, x: Tensor, part: Tensor) -> Iterator[tuple[Tensor, int]]:
         """Where a contribution enters the sum, or the card, of its gradient."""
-        total = self.derived.totals[x]
-        while total in self.derived.sums and self.derived.sums[total][0] is x:
-            before, last = self.graph.operands(total)
-            if last is part:
-                yield total, 1
-            if before is part:
-                yield total, 0
-            total = before
+        stack = [self.derived.totals[x]]
+        while stack:
+            total = stack.pop()
+            if total is part or total not in self.derived.sums or self.derived.sums[total][0] is not x:
+                continue
+            for i, before in enumerate(self.graph.operands(total)):
+                if before is part:
+                    yield total, i
+                stack.append(before)
         yield x, 0

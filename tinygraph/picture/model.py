@@ -14,6 +14,11 @@ DEEP = 24  # ranks beyond which a picture runs from top to bottom
 
 MODES = ("both", "forward", "backward", "lanes")
 
+Line = tuple[str, str]  # of a legend: a role of the palette, and the words
+SUMMED: Line = ("bwd", "∂ Σ gradients summed at a fan-out")
+SAVED: Line = ("fwd", "dashed: saved by the forward")
+RINGS: Line = ("bwd", "double ring: gradients summed at a fan-out")
+
 
 @dataclass(slots=True)
 class Wire:
@@ -145,7 +150,7 @@ class View:
     """
 
     title: str
-    legend: tuple[tuple[str, str], ...]
+    legend: tuple[Line, ...]
     rankdir: str
     nodes: tuple[Item, ...]
     edges: tuple[Edge, ...]
@@ -172,6 +177,17 @@ class View:
     def counts(self) -> dict[str, int]:
         scopes = sum(box.kind == "scope" for box in self.boxes)
         return {"ops": len(self.ops), "tensors": len(self.wires), "scopes": scopes}
+
+
+def visible(legend: Sequence[Line], nodes: Sequence[Item]) -> tuple[Line, ...]:
+    """A legend without the lines about what is not, or no longer, to be seen."""
+    wires = [node for node in nodes if isinstance(node, Wire)]
+    seen = {
+        SUMMED: any(wire.gradient.startswith("∂ Σ") for wire in wires),
+        SAVED: any(wire.role == "saved" for wire in wires),
+        RINGS: any(isinstance(node, Op) and node.sum for node in nodes),
+    }
+    return tuple(line for line in legend if seen.get(line, True))
 
 
 @dataclass(frozen=True, slots=True)

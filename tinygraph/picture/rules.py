@@ -16,6 +16,7 @@ from ..core.scope import ANOMALY, GRAD, TRACE, flags
 from ..core.tensor import Tensor, make
 from .naming import constants, expressions, inside, partial
 
+LARGEST = 1_000_000  # elements of an operand; the rule is really applied, which takes as long as a backward
 WIDEST = 60  # characters of a formula; a longer one says less than the name of the op
 
 # Characters for private use stand for the cotangent, the result and the operands.
@@ -38,6 +39,8 @@ class Rules:
         """
         node = t.node
         if node is None or node.op.pullback is not None or len(operands) > 16:
+            return ()
+        if max(t.size, *(x.size for x in node.inputs)) > LARGEST:
             return ()
         key = (node.op, repr(node.params), tuple((x.shape, x.dtype, type(x._data)) for x in node.inputs))
         if key not in self._known:

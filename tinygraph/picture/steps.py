@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+import numpy as np
+
 from ..core.tensor import Tensor
 from .gradients import Pass
 from .model import Contribution, Step
@@ -31,7 +33,8 @@ def backward_steps(
 
     def receive(x: Tensor, edge: str, part: Any) -> Contribution:
         count, before = sums.get(x, (0, None))
-        total = part if before is None else before + part
+        with np.errstate(all="ignore"):  # as the engine adds
+            total = part if before is None else before + part
         sums[x] = count + 1, total
         return Contribution(ids[x], edge, show(part, "∂"), show(total, _sign(count + 1, uses[x])))
 

@@ -99,8 +99,8 @@ def _retitle(group: ET.Element) -> None:
 def _centre(group: ET.Element, rankdir: str) -> None:
     """Anchor text at the middle of its node: Graphviz writes left edges, which overflow in another font."""
     span = list(_across(group))
-    if not span or (rankdir == "TB" and group.find("ellipse") is None and _has_bar(group)):
-        return
+    if not span or (rankdir == "TB" and group.find("polygon") is not None):
+        return  # a wire or a card, whose texts stand on either side of the bar
     middle = f"{(min(span) + max(span)) / 2:.2f}"
     texts = group.findall("text")
     rows = Counter(text.get("y") for text in texts)
@@ -108,11 +108,6 @@ def _centre(group: ET.Element, rankdir: str) -> None:
         if rows[text.get("y")] == 1:
             text.set("text-anchor", "middle")
             text.set("x", middle)
-
-
-def _has_bar(group: ET.Element) -> bool:
-    """Whether the node is a wire or a card: their texts stand on either side of an upright bar."""
-    return len(group.findall("text")) > 1
 
 
 def _across(group: ET.Element) -> Iterator[float]:

@@ -59,7 +59,7 @@ def number(value: Any) -> str:
     """One number: integers and booleans exact, floats with four digits."""
     if isinstance(value, int):
         return minus(str(value)) if value.bit_length() < 128 else f"integer of {value.bit_length()} bits"
-    return minus(format(value, "z.4g"))
+    return minus(format(value, "z.4g")).replace("nan", "NaN")
 
 
 def row(data: Any, how: str = "auto", precision: int = 2) -> Row:
@@ -84,6 +84,9 @@ def row(data: Any, how: str = "auto", precision: int = 2) -> Row:
     if array.size == 0:
         return Row("empty")
     kind = array.dtype.kind
+    if array.dtype.char in "gG":  # long: pictures count in float64
+        with np.errstate(over="ignore"):
+            array = array.astype(np.complex128 if kind == "c" else np.float64)
     if array.size == 1 and (kind in "biuO" or (kind == "f" and math.isfinite(array.item()))):
         return Row(number(array.item()))
     if kind not in "biufc":
@@ -150,4 +153,6 @@ def _many(array: np.ndarray[Any, Any]) -> list[float]:
     # A power of two keeps the square in range without touching a digit.
     scale = 2.0 ** max(int(np.frexp(np.abs(wide).max())[1]) - 1, 0)
     small = wide / scale
-    return [float(small.mean()) * scale, float(small.std()) * scale]
+    first = small.flat[0]  # without it equal entries are exact, and a small spread is not lost in a large mean
+    small -= first
+    return [float(first + small.mean()) * scale, float(small.std()) * scale]

@@ -168,7 +168,8 @@ def round_op(op: Op) -> bool:
     if max(op.symbol + op.caption, default="") > "\uffff":
         return False
     room = 2 * (_BACKWARD if op.backward else _RADIUS)
-    return width(op.symbol, symbol_size(op.symbol), True) <= room - 6 and width(op.caption, 8) <= room - 5
+    # The caption stands where the circle is narrower than in its middle.
+    return width(op.symbol, symbol_size(op.symbol), True) <= room - 6 and width(op.caption, 8) <= room - 8
 
 
 def symbol_size(symbol: str) -> int:

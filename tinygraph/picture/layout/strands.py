@@ -21,7 +21,7 @@ from .ranks import Link
 LANE, LABEL = 2.0, 16.0  # half the height of a lane; the height of a label
 _STANDING = {"wire": 0, "output": 0, "input": 1, "parameter": 2, "constant": 3, "saved": 3}
 _WEIGHTS = {"result": 8.0, "constant": 0.5, "saved": 0.5}
-_BUDGET = 1_000_000  # ranks that all lanes together may pass; beyond, the longest links go without one
+_BUDGET = 200_000  # ranks that all lanes together may pass; beyond, the longest links go without one
 
 
 @dataclass(slots=True)
