@@ -43,7 +43,7 @@ def words(text):
     return " ".join(text.split())
 
 
-@pytest.mark.parametrize(("how", "count"), [("dot", 2_000), ("builtin", 1_000)])
+@pytest.mark.parametrize(("how", "count"), [("dot", 1_200), ("builtin", 800)])
 def test_random_names_are_drawn_as_written(how, count):
     if how == "dot" and engine.available("dot") is None:
         pytest.skip("needs the Graphviz program dot")
