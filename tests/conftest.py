@@ -11,14 +11,16 @@ from hypothesis import HealthCheck, settings
 
 from tinygraph.core.scope import GRAD, mode, scope_var
 
-# A law says how many examples it wants by ``support.examples(n)``; ``deep`` multiplies that by 50.
+# A law says how many examples it wants by ``support.examples(n)``: CI runs as many, a plain ``pytest`` 60 of
+# 100, ``deep`` 50 times as many.
 DEEP = 5000
+settings.register_profile("plain", derandomize=True, deadline=None, max_examples=60, print_blob=True)
 settings.register_profile("ci", derandomize=True, deadline=None, max_examples=100, print_blob=True)
 settings.register_profile("dev", deadline=None, max_examples=100)
 settings.register_profile(
     "deep", deadline=None, max_examples=DEEP, suppress_health_check=[HealthCheck.too_slow], database=None
 )
-settings.load_profile("deep" if os.environ.get("TINYGRAPH_DEEP") else "ci")
+settings.load_profile("deep" if os.environ.get("TINYGRAPH_DEEP") else os.environ.get("HYPOTHESIS_PROFILE", "plain"))
 
 
 def pytest_collection_modifyitems(items):

@@ -44,10 +44,15 @@ __all__ = sorted(
 
 
 # Loaded when they are first asked for, so that ``import tinygraph`` stays light.
-_ON_DEMAND = ("draw_diff", "testing")
+_ON_DEMAND = ("checkpoint", "data", "draw_diff", "nn", "optim", "testing", "train")
 
 if TYPE_CHECKING:
+    from . import checkpoint as checkpoint
+    from . import data as data
+    from . import nn as nn
+    from . import optim as optim
     from . import testing as testing
+    from . import train as train
     from .testing import draw_diff as draw_diff
 
     def __getattr__(name: str) -> Callable[..., Tensor]: ...
@@ -56,8 +61,8 @@ else:
 
     def __getattr__(name):
         if name in _ON_DEMAND:
-            testing = importlib.import_module(".testing", __name__)
-            return testing if name == "testing" else getattr(testing, name)
+            module = importlib.import_module(".testing" if name == "draw_diff" else f".{name}", __name__)
+            return getattr(module, name) if name == "draw_diff" else module
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -34,7 +34,7 @@ def test_all_is_sorted_and_true():
 
 
 def test_what_comes_on_demand():
-    assert tg._ON_DEMAND == ("draw_diff", "testing")
+    assert tg._ON_DEMAND == ("checkpoint", "data", "draw_diff", "nn", "optim", "testing", "train")
     assert tg.draw_diff is tg.testing.draw_diff
 
 

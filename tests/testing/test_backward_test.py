@@ -24,7 +24,8 @@ alone = settings(database=None)  # other runs leave no examples here
 
 @backward_test(batch_norm.reference, x="N C", gamma="C", beta="C")
 def test_a_right_kernel_passes(dy, x, gamma, beta):
-    return batch_norm.classic(dy, x, gamma, beta)
+    # Not the closed form, which loses ten bits more than the reference for two rows far from 0.
+    return batch_norm.staged(dy, x, gamma, beta)
 
 
 @backward_test(batch_norm.reference, x="N C", gamma="C", beta="C", dtype=np.float32)
@@ -104,7 +105,7 @@ def test_a_kept_example_is_tried():
 
     def recording(dy, x, gamma, beta):
         seen.append(float(x[0, 0]) if x.size else None)
-        return batch_norm.classic(dy, x, gamma, beta)
+        return batch_norm.staged(dy, x, gamma, beta)
 
     decorated = backward_test(batch_norm.reference, x="N C", gamma="C", beta="C")(recording)
     settings(max_examples=2)(example(problem=problem)(decorated))()
@@ -130,7 +131,7 @@ def test_an_unstable_kernel_is_found_and_called_so(number, dtype):
 
 def test_hunting_looks_for_the_largest_error():
     check = backward_test(batch_norm.reference, x="N C", gamma="C", beta="C", hunt=True)
-    settings(max_examples=60)(check(batch_norm.classic))()
+    settings(max_examples=60)(check(batch_norm.staged))()
 
 
 def test_without_a_doctor_nothing_is_diagnosed():

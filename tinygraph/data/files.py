@@ -1,0 +1,117 @@
+"""Reading data files that nobody vouches for: where they lie, how much is read, what is said when they are bad."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import stat
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, cast
+
+import numpy as np
+
+from ..errors import DTypeError, TinygraphError
+from .arrays import Array, Dataset
+
+
+class DataError(TinygraphError, ValueError):
+    """A data file that is broken, too large, or not what it should be."""
+
+
+class DataMissing(TinygraphError, FileNotFoundError):
+    """A data file that is not there; the message says where to put it."""
+
+
+def folder(path: str | os.PathLike[str] | None, name: str) -> Path:
+    """The folder that is given, or ``name`` in the cache: $TINYGRAPH_DATA, or ~/.cache/tinygraph."""
+    if path is not None:
+        return Path(path).expanduser()
+    cache = os.environ.get("TINYGRAPH_DATA")
+    return (Path(cache) if cache else Path.home() / ".cache" / "tinygraph").expanduser() / name
+
+
+@contextmanager
+def opened(path: Path, unzip: bool = False) -> Iterator[tuple[IO[bytes], int]]:
+    """A regular file for reading, with its size; unpacked on the way with ``unzip``.
+
+    Raises: DataError for what is no regular file, and for all that goes wrong while it is read.
+    """
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise DataError(f"{path}: is no regular file; give the data file itself")
+        with path.open("rb") as file:
+            if unzip:
+                with gzip.GzipFile(fileobj=file) as unpacked:
+                    yield cast(IO[bytes], unpacked), os.fstat(file.fileno()).st_size
+            else:
+                yield file, os.fstat(file.fileno()).st_size
+    except TinygraphError:
+        raise
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: cannot be read ({error}); fetch the file again") from error
+
+
+def exactly(file: IO[bytes], n: int, path: object, what: str) -> bytes:
+    """The next ``n`` bytes; DataError if there are fewer."""
+    data = file.read(n)
+    if len(data) != n:
+        raise DataError(f"{path}: ends within {what}, {len(data)} bytes of {n}; fetch the file again")
+    return data
+
+
+def at_end(file: IO[bytes], path: object) -> None:
+    """DataError if anything follows; a packed file's checksum is compared here."""
+    if file.read(1):
+        raise DataError(f"{path}: is longer than its header says; fetch the file again")
+
+
+class Limited:
+    """A stream that gives ``limit`` bytes at most, in all, and then DataError."""
+
+    def __init__(self, file: IO[bytes], limit: int, path: object) -> None:
+        self._file = file
+        self._left = limit
+        self._path = path
+
+    def read(self, n: int = -1) -> bytes:
+        data = self._file.read(self._left + 1 if n < 0 else min(n, self._left + 1))
+        self._left -= len(data)
+        if self._left < 0:
+            raise DataError(f"{self._path}: unpacks to more than such a file holds; fetch the file again")
+        return data
+
+
+def finish(pixels: Array, labels: Array, images: bool, dtype: Any, top: int) -> Dataset:
+    """Pixels [N, C, H, W] and labels as a Dataset: floats in [0, 1], or integers from 0 to ``top``."""
+    kind = np.dtype(dtype)
+    if kind.kind not in "fiu":
+        raise DTypeError(f"load({kind}): pixels are floats, or integers from 0 to {top}; give dtype=np.float64")
+    x = pixels if images else pixels.reshape(len(pixels), -1)
+    x = x.astype(kind)
+    if kind.kind == "f":
+        x /= top
+    return Dataset(x=x, y=labels.astype(np.int64))
+
+
+def part_of(call: str, part: str) -> str:
+    if part not in ("train", "test"):
+        raise DataError(f"{call}(part={part!r}): the parts are 'train' and 'test'")
+    return part
+
+
+def fetch(call: str, where: Path, files: Mapping[str, tuple[str, str]], advice: str) -> None:
+    """Download files {name: (address, checksum)} into a folder with pooch, which compares the checksums.
+
+    Raises: MissingExtra without pooch; DataMissing if it fails, with what to put where.
+    """
+    from ..testing.extras import need  # noqa: PLC0415 -- only where a package may be missing
+
+    pooch = need("pooch", "examples", f"{call}(download=True)")
+    for name, (address, checksum) in files.items():
+        try:
+            pooch.retrieve(address, known_hash=checksum, fname=name, path=where, progressbar=False)
+        except Exception as error:  # no connection, a wrong checksum, a full disk: pooch lets them all through
+            raise DataMissing(f"{call}: {address} could not be fetched ({error}); {advice}") from error

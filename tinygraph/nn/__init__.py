@@ -1,0 +1,23 @@
+"""Layers and networks: modules that hold what they learn, and open a scope each so that pictures fold.
+
+>>> import numpy as np, tinygraph as tg
+>>> net = tg.nn.mlp(4, [8, 8], 3, batch_norm=True, rng=0)
+>>> loss = tg.cross_entropy(net(np.eye(4)), [0, 1, 2, 0])
+>>> loss.backward()
+>>> net["block2"]["bn"].gamma.grad.shape
+(8,)
+"""
+
+from __future__ import annotations
+
+from . import init
+from .conv import AvgPool2d, Conv2d, MaxPool2d
+from .linear import Dropout, Flatten, Linear, ReLU, Sigmoid, Softplus, Tanh
+from .module import Module, Sequential
+from .networks import mlp
+from .norm import BatchNorm, LayerNorm, population_statistics
+
+__all__ = [
+    "AvgPool2d", "BatchNorm", "Conv2d", "Dropout", "Flatten", "LayerNorm", "Linear", "MaxPool2d", "Module", "ReLU",
+    "Sequential", "Sigmoid", "Softplus", "Tanh", "init", "mlp", "population_statistics",
+]  # fmt: skip
