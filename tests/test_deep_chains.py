@@ -1,4 +1,4 @@
-"""Graphs of 30,000 nodes in a row: every walk is a loop, and its work grows with the nodes alone."""
+"""Graphs of 100,000 nodes in a row: every walk is a loop, and its work grows with the nodes alone."""
 
 import sys
 import threading
@@ -9,7 +9,7 @@ import pytest
 import tinygraph as tg
 from tinygraph.core import autodiff
 
-N = 30_000  # a million in tests/benchmarks/chains.py
+N = 100_000
 
 
 def chain(x, n):

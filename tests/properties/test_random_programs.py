@@ -17,7 +17,7 @@ from tinygraph.testing.programs import OPS, Program, first_order, programs, seco
 @given(programs(max_ops=10, inputs=4))
 @example(Program((("add", 0, 0),), count=4))
 @example(Program((("mul", 0, 0), ("mul", 0, 0), ("add", 1, 0), ("sub", 0, 3), ("matmul", 0, 0)), count=4))
-@examples(1200)
+@examples(2000)
 def test_first_order(program):
     first_order(program)
 
