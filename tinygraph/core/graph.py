@@ -111,6 +111,10 @@ def reachable(outputs: Iterable[Tensor]) -> list[Tensor]:
     return sorted(seen, key=by_serial)
 
 
+def _printable(text: str) -> str:
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
+
+
 def source(t: Tensor) -> Tensor:
     """The Tensor that a chain of ``identity`` passes on."""
     while t.node is not None and t.node.op.name == "identity":
@@ -138,17 +142,26 @@ class Graph:
         self.outputs = tuple(source(t) for t in outputs)
         self.tree = tree
         self.nodes = tuple(t for t in reachable(self.outputs) if t.node.op.name != "identity")  # type: ignore[union-attr]
+        self._operands = {t: tuple(map(source, t.node.inputs)) for t in self.nodes}  # type: ignore[union-attr]
         known = {*self.inputs, *self.nodes}
-        leaves = dict.fromkeys(x for t in (*self.nodes,) for x in self.operands(t) if x not in known)
+        leaves = dict.fromkeys(x for used in self._operands.values() for x in used if x not in known)
         leaves.update(dict.fromkeys(t for t in self.outputs if t not in known))
         self.captured = tuple(leaves)
         self._constants = tuple(read_only(t._data) for t in leaves)
         # What was assigned after a node read it, or at all since the trace began, cannot be replayed.
-        self._stale = [x for t in self.nodes for x in self.operands(t) if x.stamp > min(since, t.node.serial)]  # type: ignore[union-attr]
+        self._stale = [
+            x
+            for t, used in self._operands.items()
+            for x in used
+            if x.stamp and x.stamp > min(since, t.node.serial)  # type: ignore[union-attr]
+        ]
 
     def operands(self, t: Tensor) -> tuple[Tensor, ...]:
         """What the node that made ``t`` was applied to."""
-        return tuple(map(source, t.node.inputs)) if t.node is not None else ()
+        known = self._operands.get(t)
+        if known is not None or t.node is None:
+            return known or ()
+        return tuple(map(source, t.node.inputs))
 
     @property
     def names(self) -> dict[Tensor, str]:
@@ -164,7 +177,7 @@ class Graph:
             number = is_weak(t._data) and t.node is None
             if number and not t.name:  # a constant is its own name
                 continue
-            name = plain = "".join(c if c.isprintable() else "?" for c in names[t])
+            name = plain = _printable(names[t])
             if not number or t in inputs:
                 while name in used:
                     used[plain] += 1

@@ -99,7 +99,8 @@ class Builder:
             rankdir = "TB" if not self.lanes and self._deep() else "LR"
         legend = visible(self._legend(rankdir), self.nodes) if self.options.legend else ()
         parts = tuple(self.nodes), tuple(self.edges), tuple(self.boxes)
-        return View(self._title(), legend, rankdir, *parts, self.options.mode, tuple(self.steps))
+        steps = () if self.rules is None else tuple(self.steps)
+        return View(self._title(), legend, rankdir, *parts, self.options.mode, steps)
 
     def _deep(self) -> bool:
         ranks: dict[Tensor, int] = {}
@@ -144,11 +145,11 @@ class Builder:
         names = [self.names[x] for x in operands]
         params = _params(node.params)
         symbol, caption = _face(node.op, names, params)
-        call = clean(f"{node.op.name}({', '.join(names + params)})", TOOLTIP)
-        rules: tuple[str, ...] = ()
+        call, rules = "", ()
         if self.rules is not None:
+            call = clean(f"{node.op.name}({', '.join(names + params)})", TOOLTIP)
             rules = tuple(filter(None, self.rules.of(t, self.names[t], names)))
-        return Op(op, clean(symbol), clean(caption), node.op.pullback is not None, call, box, rules=rules)
+        return Op(op, clean(symbol), clean(caption), node.op.pullback is not None, call, box, rules)
 
     def _use(self, t: Tensor, argument: int, x: Tensor, op: str, edge: str) -> None:
         part = self.found.parts.get((t, argument))
@@ -156,7 +157,7 @@ class Builder:
         tooltip = "" if self.rules is None else self._passing(t, x, part)
         mark, label = self.options.marks.get((t, argument), ("", "")) if self.options.marks else ("", "")
         both = part is not None and not self.lanes
-        self.edges.append(Edge(edge, self.ids[x], op, role, both, tooltip, mark=mark, label=label))
+        self.edges.append(Edge(edge, self.ids[x], op, role, both, tooltip, mark, label))
 
     def _passing(self, t: Tensor, x: Tensor, part: Any) -> str:
         """The tooltip of an edge: what goes forward along it, and what comes back."""
@@ -177,9 +178,7 @@ class Builder:
         if role == "constant":
             name = self._number(t)
         data = None if t in self.stale else t._data  # which are not those that the wires beside it come from
-        self.nodes.append(
-            Wire(id, role, name, value.text, gradient.text, caption, tooltip, finite, box, data=data, cotangent=total)
-        )
+        self.nodes.append(Wire(id, role, name, value.text, gradient.text, caption, tooltip, finite, box, data, total))
 
     @property
     def lanes(self) -> bool:

@@ -39,10 +39,10 @@ class Wire:
     tooltip: str
     finite: bool
     box: int | None
-    backward: bool = False
-    of: str = ""
     data: Any = field(default=None, compare=False, repr=False)
     cotangent: Any = field(default=None, compare=False, repr=False)
+    backward: bool = False
+    of: str = ""
 
 
 @dataclass(slots=True)
@@ -58,9 +58,9 @@ class Op:
     fused: bool
     tooltip: str
     box: int | None
+    rules: tuple[str, ...] = ()
     backward: bool = False
     sum: bool = False
-    rules: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +94,10 @@ class Edge:
     role: str
     gradient: bool
     tooltip: str
-    backward: bool = False
-    loose: bool = False
     mark: str = ""
     label: str = ""
+    backward: bool = False
+    loose: bool = False
 
 
 @dataclass(frozen=True, slots=True)

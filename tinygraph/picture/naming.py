@@ -139,7 +139,9 @@ def _derived(op: str, operands: Sequence[Expression], widest: int) -> Expression
 
 def _narrow(text: str, widest: int) -> bool:
     """Whether a text fits; a combining accent, as in x̂, takes no room."""
-    return len(text) <= widest or sum(map(not_, map(unicodedata.combining, text))) <= widest
+    if len(text) <= widest or text.isascii():
+        return len(text) <= widest
+    return sum(map(not_, map(unicodedata.combining, text))) <= widest
 
 
 def _formula(op: str, operands: Sequence[Expression]) -> Expression:

@@ -85,6 +85,8 @@ def form(write: Callable[..., str], count: int) -> Callable[..., str]:
 
 def in_quotes(text: str, limit: int = LABEL) -> str:
     """User text as a label or tooltip, as it stands in DOT: ``quoted(plain(text))``, but faster."""
+    if not text:
+        return '""'
     text = clean(text, limit)
     if '"' in text or "\\" in text or not (" " in text or "(" in text):  # a bare word has neither of these
         return quoted(plain(text, limit))

@@ -32,7 +32,7 @@ def clean(text: str, limit: int = LABEL) -> str:
     >>> clean("a\tb\x00c"), clean("x" * 99, 5)
     ('a bc', 'xxxx…')
     """
-    if len(text) <= limit and text.replace("\n", "").isprintable():  # nearly always
+    if len(text) <= limit and (text.isprintable() or text.replace("\n", "").isprintable()):  # nearly always
         return text
     text = _LONE_SURROGATE.sub("?", _DROPPED.sub("", text.replace("\t", " ")))
     return text if len(text) <= limit else text[: limit - 1] + "…"
