@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import zlib
 
+# One process for each core, as pyproject.toml asks for: each with a BLAS of one thread. NumPy reads this once.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
