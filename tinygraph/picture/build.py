@@ -145,7 +145,8 @@ class Builder:
         names = [self.names[x] for x in operands]
         params = _params(node.params)
         symbol, caption = _face(node.op, names, params)
-        call, rules = "", ()
+        call = ""
+        rules: tuple[str, ...] = ()
         if self.rules is not None:
             call = clean(f"{node.op.name}({', '.join(names + params)})", TOOLTIP)
             rules = tuple(filter(None, self.rules.of(t, self.names[t], names)))
