@@ -1,5 +1,7 @@
 """The doctor names the fault: every mutant of the corpora, and says nothing about what is right."""
 
+import cProfile
+
 import numpy as np
 import pytest
 from support.backwards import batch_norm, others
@@ -270,3 +272,8 @@ def test_tracing_leaves_no_profile_hook():
     before = sys.getprofile()
     diagnose(centred, right, x="N C")
     assert sys.getprofile() is before
+
+
+def test_it_works_under_a_profiler():
+    mutant = batch_norm.MUTANTS[0]
+    assert mutant.says(str(cProfile.Profile().runcall(ask, mutant)).splitlines()[0])

@@ -180,6 +180,8 @@ def trace_named(reference: Callable[..., Any], arrays: Sequence[Any]) -> tuple[G
 
     def watched(*inputs: Any) -> Any:
         before = sys.getprofile()
+        if before is not None and not callable(before):  # cProfile's, which cannot be put back
+            return reference(*inputs)
         sys.setprofile(watch)
         try:
             return reference(*inputs)
