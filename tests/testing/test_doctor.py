@@ -275,5 +275,5 @@ def test_tracing_leaves_no_profile_hook():
 
 
 def test_it_works_under_a_profiler():
-    mutant = batch_norm.MUTANTS[0]
-    assert mutant.says(str(cProfile.Profile().runcall(ask, mutant)).splitlines()[0])
+    plain, profiled = ask(batch_norm.MUTANTS[0]), cProfile.Profile().runcall(ask, batch_norm.MUTANTS[0])
+    assert [f.kind for f in profiled.findings] == [f.kind for f in plain.findings]  # names of locals are not seen
