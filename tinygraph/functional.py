@@ -16,7 +16,7 @@ from .core.scope import scope
 from .core.tensor import OPS, Tensor, describe, make
 from .errors import ArgumentError, AxisError, DTypeError, IndexingError, ShapeError, TinygraphError
 from .ops.elementwise import abs as abs_
-from .ops.elementwise import astype, detach, div, equal, exp, less_equal, log, sqrt, where
+from .ops.elementwise import astype, detach, div, equal, exp, log, sqrt, where
 from .ops.indexing import getitem
 from .ops.movement import expand_dims, reshape, transpose
 from .ops.reduction import Axis, mean, normalize, single, size
@@ -210,15 +210,6 @@ def square(x: Any) -> Tensor:
 def reciprocal(x: Any) -> Tensor:
     """1 / x."""
     return div(1.0, operand(x))  # type: ignore[no-any-return]
-
-
-@composite
-def relu(x: Any) -> Tensor:
-    """max(x, 0); its slope at 0 is 0, a nan stays."""
-    x = operand(x)
-    off = less_equal(x, 0)
-    off.name = f"{x.name or 'x'} ≤ 0"
-    return where(off, 0, x)  # type: ignore[no-any-return]
 
 
 @composite

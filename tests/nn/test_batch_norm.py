@@ -5,6 +5,8 @@ import pytest
 
 import tinygraph as tg
 from tinygraph import nn
+from tinygraph.core.scope import TRACE, Recorder, Setting, flags, recorder
+from tinygraph.core.tensor import Argument
 from tinygraph.errors import ArgumentError, ShapeError, StaleError
 
 SHAPES = [(8, 3), (4, 3, 5), (4, 3, 2, 3)]
@@ -55,6 +57,23 @@ def test_decay_is_one_minus_momentum(rng):
         nn.BatchNorm(2, momentum=0.1, decay=0.9)
 
 
+def test_the_update_is_traceable(rng):
+    """Tensor operations throughout: no value is read, and all that is assigned was computed by recorded operations."""
+    x = rng.normal(size=(4, 2, 3))
+    for momentum in (0.1, None):
+        eager, traced = (nn.BatchNorm(2, momentum=momentum) for _ in range(2))
+        eager(x)
+        assigned = {}
+        with pytest.MonkeyPatch.context() as patch, flags(add=TRACE), Setting(recorder, lambda _: Recorder()):
+            patch.setattr(tg.Parameter, "assign", lambda p, value: assigned.update({p: value}))
+            traced(Argument(x))
+        assert list(assigned) == [p for _, p in traced.named_buffers()]
+        for value, (_, buffer) in zip(assigned.values(), eager.named_buffers(), strict=True):
+            assert value.node.scope.path == "BatchNorm/running statistics"
+            assert not value.requires_grad
+            np.testing.assert_array_equal(value._data, buffer.numpy())
+
+
 def test_momentum_none_is_the_plain_average(rng):
     bn, batches = nn.BatchNorm(2, momentum=None), rng.normal(size=(4, 6, 2))
     for x in batches:
@@ -73,7 +92,8 @@ def test_evaluation_changes_no_state_and_trace_neither(rng):
         np.testing.assert_array_equal(value, before[name])
 
 
-def test_one_example_in_evaluation():
+def test_one_example_or_none_in_evaluation():
+    assert nn.BatchNorm(2).eval()(np.ones((0, 2))).shape == (0, 2)
     assert nn.BatchNorm(2).eval()(np.ones((1, 2))).shape == (1, 2)
     with pytest.raises(ShapeError, match="one value per channel"):
         nn.BatchNorm(2)(np.ones((1, 2)))
@@ -102,6 +122,26 @@ def test_the_buffers_keep_the_dtype_of_the_layer(rng):
     bn(rng.normal(size=(5, 2)))
     assert bn.running_mean.dtype == bn.running_var.dtype == np.float32
     assert nn.BatchNorm(2, dtype=np.float16)(rng.normal(300, 90, (50, 2)).astype(np.float16)).dtype == np.float16
+
+
+@pytest.mark.parametrize("missing", ["weight", "bias"])
+def test_one_of_weight_and_bias_alone_counts_in_both_modes(missing, rng):
+    x = rng.normal(size=(5, 2))
+    bn = nn.BatchNorm(2, momentum=1.0)
+    bn.weight.assign([2.0, 3.0])
+    bn.bias.assign([4.0, 5.0])
+    setattr(bn, missing, None)
+    training = bn(x).numpy()
+    bn.running_var.assign(x.var(axis=0))  # the biased one, as in training
+    np.testing.assert_allclose(bn.eval()(x).numpy(), training, rtol=1e-13)
+
+
+def test_huge_values_that_are_constant():
+    bn = nn.BatchNorm(1, momentum=1.0)
+    assert bn(np.full((3, 1), 1e170)).tolist() == [[0.0]] * 3
+    assert bn.running_var.tolist() == [0.0]
+    nn.population_statistics(bn, np.full((3, 1), 1e170))
+    assert (bn.running_mean.tolist(), bn.running_var.tolist()) == ([1e170], [0.0])
 
 
 def test_gamma_and_beta_are_the_same_objects():

@@ -1,12 +1,16 @@
 """Module: what is registered, in which order and how often; modes; state; repr."""
 
 import copy
+import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 import tinygraph as tg
 from tinygraph import nn
+from tinygraph.core.scope import Recorder, Setting, recorder
 from tinygraph.errors import ArgumentError, DTypeError, ShapeError
 
 
@@ -50,6 +54,16 @@ def test_what_is_assigned_is_registered_in_order():
     assert len(list(net.parameters())) == 13
 
 
+def test_containers_of_anything_are_searched():
+    class Mixed(nn.Module):
+        def __init__(self):
+            self.layers = [None, nn.Linear(2, 2, rng=0)]
+            self.parts = {"act": "relu", "deep": ([1.0], {"p": tg.Parameter([1.0])}), 3: nn.Flatten()}
+
+    assert names(Mixed().named_parameters()) == ["parts.deep.1.p", "layers.1.weight", "layers.1.bias"]
+    assert names(Mixed().named_modules()) == ["", "layers.1", "parts.3"]
+
+
 def test_shared_parts_appear_once():
     net = Net()
     net.block2.linear = net.block1.linear
@@ -81,6 +95,21 @@ def test_modes_reach_every_part():
     assert net.train().heads[0].training
 
 
+def test_a_recording_hears_that_a_mode_was_read():
+    class Heard(Recorder):
+        def __init__(self):
+            self.modules = []
+
+        def asked(self, module):
+            self.modules.append(module)
+
+    net = nn.mlp(2, [3], 2, batch_norm=True, dropout=0.5, rng=0)
+    heard = Heard()
+    with Setting(recorder, lambda _: heard):
+        net(np.ones((4, 2)))
+    assert dict.fromkeys(heard.modules) == dict.fromkeys([net["block1"]["bn"], net["block1"]["dropout"]])
+
+
 def test_what_a_checkpoint_needs_besides_state():
     net = nn.mlp(2, [3, 3], 2, dropout=0.5, rng=0)
     assert names(net.named_generators()) == ["block1.dropout.rng"]  # one generator, held by both
@@ -101,6 +130,16 @@ def test_a_copy_is_independent(rng):
     np.testing.assert_array_equal(net.eval()(x).numpy(), twin.eval()(x).numpy())
     next(twin.parameters()).assign(np.zeros((3, 2)))
     assert next(net.parameters()).numpy().any()
+
+
+def test_a_copy_shares_what_the_original_shared():
+    layer = nn.Linear(2, 2, rng=0)
+    net = nn.Sequential(layer, nn.Dropout(0.5, rng=1), layer, nn.Dropout(0.5, rng=2))
+    net[3].rng = net[1].rng
+    twin = copy.deepcopy(net)
+    assert twin[0].weight is twin[2].weight is not layer.weight
+    assert twin[1].rng is twin[3].rng is not net[1].rng
+    np.testing.assert_array_equal(twin(np.ones((3, 2))).numpy(), net(np.ones((3, 2))).numpy())
 
 
 # -- state -----------------------------------------------------------------------------------------------
@@ -204,3 +243,18 @@ def test_repr():
         "Flatten()",
         "Softplus()",
     ]
+
+
+def test_a_model_from_another_process_trains():
+    # There, serials begin anew: a stamp from here would make every node look older than the parameters.
+    code = (
+        "import pickle, sys, numpy as np, tinygraph as tg\n"
+        "net = pickle.load(sys.stdin.buffer)\n"
+        "tg.sum(net(np.ones((2, 3)))).backward()\n"
+        "print(net.bias.grad.tolist())"
+    )
+    net = tg.nn.Linear(3, 2, rng=0)
+    for _ in range(50):
+        net.bias.assign(net.bias + 1)
+    done = subprocess.run([sys.executable, "-c", code], input=pickle.dumps(net), capture_output=True, check=True)
+    assert done.stdout.strip() == b"[2.0, 2.0]"

@@ -70,6 +70,21 @@ def test_the_picture_folds_by_layers():
     assert sum("bn" in t for t in titles) == sum("linear" in t for t in titles) == 2
 
 
+@pytest.mark.parametrize("mode", ["forward", "both"])
+def test_activation_and_dropout_bring_no_inputs_of_their_own(mode):
+    y = nn.mlp(4, [3], 2, dropout=0.5, rng=0)(tg.tensor(X, name="x"))
+    y.backward(np.ones(y.shape))
+    wires = [n for n in tg.draw(y, mode=mode).view.nodes if getattr(n, "role", "") == "input"]
+    assert [n.name for n in wires] == ["x"]
+    assert [t.node.op.name for t in tg.Graph([y]).nodes][3:8] == [
+        "relu",
+        "random_uniform",
+        "greater_equal",
+        "div",
+        "where",
+    ]
+
+
 def test_an_error_names_the_place():
     net = nn.Sequential({"block2": nn.Sequential({"linear": nn.Linear(4, 3, rng=0), "bn": nn.BatchNorm(4)})})
     with pytest.raises(tg.errors.ShapeError) as caught:

@@ -168,6 +168,25 @@ def test_a_parameter_without_gradient_is_left_alone():
     np.testing.assert_allclose(b.numpy(), 0.9, rtol=1e-7)  # its own first update: corrected for t = 1
 
 
+@pytest.mark.parametrize("make", FORMULAS)
+def test_a_nan_in_a_gradient_stays_where_it_is(make):
+    p, q = tg.Parameter([1.0, 1.0]), tg.Parameter([1.0])
+    optimizer = make([p, q], lr=0.1)
+    for _ in range(2):
+        p.grad, q.grad = tg.tensor([np.nan, 1.0]), tg.tensor([1.0])
+        optimizer.step()
+    assert np.isnan(p.numpy()).tolist() == [True, False]
+    assert q.item() == p.numpy()[1] < 1
+
+
+def test_a_gradient_may_be_given_as_numbers():
+    p = tg.Parameter([1.0])
+    for grad in (np.ones(1), [1.0]):
+        p.grad = grad
+        SGD([p], lr=0.25).step()
+    assert p.item() == 0.5
+
+
 def test_a_gradient_of_another_shape_changes_nothing():
     a, b = tg.Parameter([1.0]), tg.Parameter([1.0])
     optimizer = SGD([a, b], lr=0.1)

@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import ArgumentError, DTypeError, GradientError, ShapeError, StaleError, TinygraphError
 from .graph import by_serial, flatten, leaves_like
 from .primitive import bad_keyword, check_finite, named
-from .scope import ANOMALY, GRAD, TRACE, Scope, flags, mode, scope_var
+from .scope import ANOMALY, GRAD, TRACE, Scope, flags, mode, recorder, scope_var
 from .tensor import OPS, Tensor, describe, make
 
 _commit = threading.Lock()
@@ -249,7 +249,10 @@ def backward(output: Tensor, gradient: Any = None, *, create_graph: bool = False
             totals = [
                 (x, _tensor(g) if x.grad is None else x.grad + _tensor(g)) for x, g in pending.items() if x.node is None
             ]
+            listener = recorder.get()
             for x, total in totals:
+                if listener is not None:
+                    listener.graded(x, x.grad, reading=False)
                 x.grad = total
     output.seed = seed
 

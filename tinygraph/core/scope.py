@@ -19,6 +19,42 @@ GRAD, TRACE, ANOMALY = 1, 2, 4
 mode: ContextVar[int] = ContextVar("tinygraph_mode", default=GRAD)
 
 
+class Recorder:
+    """What a compiler wants to know of a run that it records: reads and writes of what outlives the run."""
+
+    def assigned(self, parameter: Any, value: Any, dtype: Any) -> None:
+        """A Parameter is about to get a new value, which becomes an array of that dtype."""
+
+    def graded(self, leaf: Any, before: Any, reading: bool) -> None:
+        """The ``.grad`` of a leaf, now ``before``, is about to be read, or replaced; if no Parameter's, by ``backward``."""
+
+    def asked(self, module: Any) -> None:
+        """The mode of a module, training or evaluation, is about to be read."""
+
+
+recorder: ContextVar[Recorder | None] = ContextVar("tinygraph_recorder", default=None)
+
+
+class Observed:
+    """The ``.grad`` of a Parameter: the slot behind it, of which a recorder is told."""
+
+    def __init__(self, slot: Any) -> None:
+        self._slot = slot
+
+    def __get__(self, leaf: Any, owner: Any = None) -> Any:
+        found = self._slot.__get__(leaf, owner)
+        listener = recorder.get()
+        if listener is not None and leaf is not None:
+            listener.graded(leaf, found, reading=True)
+        return found
+
+    def __set__(self, leaf: Any, value: Any) -> None:
+        listener = recorder.get()
+        if listener is not None:
+            listener.graded(leaf, self._slot.__get__(leaf), reading=False)
+        self._slot.__set__(leaf, value)
+
+
 class Scope:
     """One entry of ``with tg.scope(name)``: a name, its parent, and the node it is the backward of."""
 

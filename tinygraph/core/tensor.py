@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import DialectError, DTypeError, GradientError, GraphGrowthWarning, ShapeError, TraceError, aval
 from .array import ATTRIBUTES, Data, as_array, check_differentiable, is_weak, lock
 from .node import Node, next_serial
-from .scope import GRAD, TRACE, mode
+from .scope import GRAD, TRACE, Observed, mode, recorder
 
 # Everything that operators, methods and the traversal reach by name; ops and composites enter themselves.
 OPS: dict[str, Callable[..., Any]] = {}
@@ -308,6 +308,7 @@ class Parameter(Tensor):
     """
 
     __slots__ = ("stamp",)
+    grad = Observed(Tensor.__dict__["grad"])
 
     def __init__(self, data: Any, *, dtype: Any = None, requires_grad: bool = True, name: str | None = None) -> None:
         super().__init__(data, dtype=dtype, requires_grad=requires_grad, name=name)
@@ -315,6 +316,10 @@ class Parameter(Tensor):
 
     def __copy__(self) -> Parameter:
         return Parameter(self._data, requires_grad=self._requires, name=self.name)
+
+    def __setstate__(self, state: tuple[Any, dict[str, Any]]) -> None:
+        for name, value in {**state[1], "stamp": 0}.items():  # in another process serials begin anew
+            setattr(self, name, value)
 
     def assign(self, value: Any) -> None:
         """Replace the values. The shape stays; a float value brings its own dtype.
@@ -334,6 +339,8 @@ class Parameter(Tensor):
         if is_weak(data) or (array.dtype.kind in "iub" and self.dtype.kind == "f"):
             array = array.astype(self.dtype)
         check_differentiable(array, self._requires, self.name)
+        if (listener := recorder.get()) is not None:
+            listener.assigned(self, value, array.dtype)
         self._data = array
         self.stamp = next_serial()
 

@@ -91,7 +91,7 @@ class Conv2d(_Windowed):
             )
         kind = init.float_dtype("Conv2d", dtype)
         shape = (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
-        self.weight = Parameter(initial(shape, init.generator("Conv2d", rng), kind), name="weight")
+        self.weight = Parameter(init.weight("Conv2d", initial, shape, rng, kind), name="weight")
         self.bias = Parameter(init.zeros(shape[:1], dtype=kind), name="bias") if bias else None
 
     def forward(self, x: Any) -> Tensor:

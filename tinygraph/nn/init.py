@@ -107,6 +107,18 @@ def fans(op: str, shape: Shape) -> tuple[int, int]:
 # -- what a layer is made with -----------------------------------------------------------------------
 
 
+def weight(op: str, initial: Any, shape: Shape, rng: Any, dtype: np.dtype[Any]) -> Array:
+    """What ``initial`` makes of a shape, a generator and a dtype, checked."""
+    if not callable(initial):
+        raise ArgumentError(f"{op}(initial={initial!r}): no function; give nn.init.he, or nn.init.normal(0.01)")
+    array = np.asarray(initial(shape, generator(op, rng), dtype), dtype)
+    if array.shape != shape:
+        raise ShapeError(
+            f"{op}(initial): it made an array of shape {array.shape}; return one of the shape given, {shape}"
+        )
+    return array
+
+
 def generator(op: str, rng: Any) -> np.random.Generator:
     """A Generator as it is, a new one from a seed, or for None one with fresh entropy."""
     if isinstance(rng, np.random.Generator):

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from ..core.scope import TRACE, flags
 from ..core.tensor import Parameter, Tensor
 from ..errors import ArgumentError, ShapeError
-from ..functional import relu
 from ..ops import random
-from ..ops.elementwise import greater_equal, sigmoid, softplus, tanh, where
+from ..ops.elementwise import greater_equal, relu, sigmoid, softplus, tanh, where
 from ..ops.movement import reshape, transpose
 from . import init
 from .module import Module
@@ -43,7 +43,7 @@ class Linear(Module):
         self.out_features = init.count("Linear", "out_features", out_features)
         kind = init.float_dtype("Linear", dtype)
         shape = (self.out_features, self.in_features)
-        self.weight = Parameter(initial(shape, init.generator("Linear", rng), kind), name="weight")
+        self.weight = Parameter(init.weight("Linear", initial, shape, rng, kind), name="weight")
         self.bias = Parameter(init.zeros(shape[:1], dtype=kind), name="bias") if bias else None
 
     def forward(self, x: Any) -> Tensor:
@@ -104,7 +104,8 @@ class Dropout(Module):
         """Inverted dropout in training, the identity in evaluation."""
         y: Tensor = self.operand(x)
         if self.training and self.p:
-            kept = greater_equal(random.uniform(y.shape, rng=self.rng), self.p)
+            with flags(add=TRACE):  # recorded, although no gradient needs it: pictures show where it comes from
+                kept = greater_equal(random.uniform(y.shape, rng=self.rng), self.p)
             kept.name = "kept"
             y = where(kept, y / (1 - self.p), 0)
         return y
@@ -124,8 +125,7 @@ class ReLU(Module):
 
     def forward(self, x: Any) -> Tensor:
         """max(x, 0)."""
-        y: Tensor = relu(self.operand(x))
-        return y
+        return relu(self.operand(x))  # type: ignore[no-any-return]
 
 
 class Sigmoid(Module):

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..core.convert import operand
 from ..core.graph import argument_names
-from ..core.scope import Scope, Setting, scope_var
+from ..core.scope import Scope, Setting, recorder, scope_var
 from ..core.tensor import Argument, Parameter, Tensor, describe
 from ..errors import ArgumentError, DialectError, DTypeError, IndexingError, ShapeError, TinygraphError, aval
 
@@ -37,6 +37,9 @@ _WORDS = {
     "register_buffer": "self.name = tg.Parameter(value, requires_grad=False)",
     "register_parameter": "self.name = tg.Parameter(value)",
     "add_module": "self.name = layer",
+    "append": "nn.Sequential(*net, layer)",
+    "named_children": "named_modules()",
+    "apply": "a loop over named_modules()",
     "requires_grad_": "p.requires_grad = False for p in parameters()",
     "fit": "a training loop, or a Trainer",
     "predict": "model.eval()(x)",
@@ -70,8 +73,8 @@ class Module:
     ([3.0, 4.0], ['w'])
     """
 
-    training: bool = True
     name: str | None = None
+    _training: bool = True
 
     def _no_forward(self, *args: Any, **kwargs: Any) -> Any:
         raise ArgumentError(f"{type(self).__name__}(): it has no forward; write def forward(self, x): … in the class")
@@ -113,7 +116,8 @@ class Module:
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
-            known = f"write {_WORDS[name]}" if name in _WORDS else f"it has {', '.join(vars(self)) or 'none yet'}"
+            own = [n for n in vars(self) if not n.startswith("_")]
+            known = f"write {_WORDS[name]}" if name in _WORDS else f"it has {', '.join(own) or 'none yet'}"
             raise DialectError(f"{type(self).__name__} has no attribute {name!r}: {known}")
 
     def _members(self) -> Iterator[tuple[str, Any]]:
@@ -168,6 +172,18 @@ class Module:
         return self._named(np.random.Generator)
 
     # -- modes and gradients -----------------------------------------------------------------------
+
+    @property
+    def training(self) -> bool:
+        """Whether it is in training mode, as it is at first; else in evaluation mode."""
+        listener = recorder.get()
+        if listener is not None:
+            listener.asked(self)
+        return self._training
+
+    @training.setter
+    def training(self, mode: bool) -> None:
+        self._training = mode
 
     def train(self, mode: bool = True) -> Self:
         """Set training mode here and in every part; returns the module."""
@@ -294,11 +310,11 @@ def _spread(name: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _holds_members(value: Any) -> bool:
-    """Whether a container begins with a Module or a Parameter: then every item is looked at."""
-    if not isinstance(value, (list, tuple, dict)) or not value:
+    """Whether there is a Module or a Parameter anywhere in a container."""
+    if not isinstance(value, (list, tuple, dict)):
         return False
-    first = next(iter(value.values() if isinstance(value, dict) else value))
-    return isinstance(first, (Module, Parameter)) or _holds_members(first)
+    items = value.values() if isinstance(value, dict) else value
+    return any(isinstance(item, (Module, Parameter)) or _holds_members(item) for item in items)
 
 
 def _misfit(name: str, given: Array, due: Parameter) -> str:

@@ -6,11 +6,11 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from types import MappingProxyType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import numpy as np
 
-from ..core.scope import TRACE, Setting, mode, no_grad, scope
+from ..core.scope import TRACE, Setting, mode, no_grad, recorder, scope
 from ..core.tensor import Parameter, Tensor, describe
 from ..errors import ArgumentError, DTypeError, ShapeError
 from ..functional import batch_norm as composed_batch_norm
@@ -18,7 +18,7 @@ from ..functional import layer_norm
 from ..fused import batch_norm as fused_batch_norm
 from ..ops.elementwise import sqrt
 from ..ops.movement import reshape
-from ..ops.reduction import mean
+from ..ops.reduction import mean, size
 from ..ops.reduction import sum as sum_
 from . import init
 from .module import Module
@@ -50,7 +50,7 @@ class BatchNorm(Module):
 
     and in evaluation the same y with the running statistics in place of μ and σ². ``momentum=None`` takes
     1 / num_batches_tracked in its place, the plain average. ``decay`` is 1 - momentum, given instead of it. No gradient goes
-    through the running statistics, and a trace does not change them: it is a recording, no training step.
+    through the running statistics, and ``tg.trace`` does not change them: it is a recording, no training step.
     Without ``track_running_stats`` evaluation takes the mini-batch's statistics too. ``impl="fused"`` computes
     the training forward and backward by hand-written NumPy, ``"composed"`` by seven primitives.
 
@@ -118,12 +118,12 @@ class BatchNorm(Module):
         self._check(x)
         if not self.training and self.track_running_stats:
             return self._evaluate(x)
-        values = x.size // self.num_features
-        if values == 1:
-            raise ShapeError(
-                f"{self.head(x)}: one value per channel has no variance to train by; give two examples or more, or call eval()"
-            )
-        if self.training and self.track_running_stats and not mode.get() & TRACE:
+        if x.size <= self.num_features:
+            several = "one value per channel has no variance to train by; give two examples or more, or call eval()"
+            mend = several if x.size else "no values per channel; leave out empty batches"
+            raise ShapeError(f"{self.head(x)}: {mend}")
+        # A trace is a recording, no training step; but a compiler wants to see what a step assigns.
+        if self.training and self.track_running_stats and (recorder.get() or not mode.get() & TRACE):
             self._track(x)
         return IMPLEMENTATIONS[self.impl](x, self.weight, self.bias, axis=1, eps=self.eps)
 
@@ -135,8 +135,6 @@ class BatchNorm(Module):
             raise ShapeError(f"{self.head(x)}: axis 1 has {x.shape[1]} channels, {self.num_features} are due; {due}")
         if x.dtype.kind != "f":
             raise DTypeError(f"{self.head(x)}: normalises floats; cast x with .astype(np.float64)")
-        if not x.size:
-            raise ShapeError(f"{self.head(x)}: no values per channel; leave out empty batches")
 
     def _evaluate(self, x: Tensor) -> Tensor:
         along = (-1,) + (1,) * (x.ndim - 2)
@@ -146,10 +144,9 @@ class BatchNorm(Module):
 
         with scope("normalise"):
             y = (x - spread(self.running_mean)) / sqrt(spread(self.running_var) + self.eps)
-        if self.weight is None or self.bias is None:
-            return y  # type: ignore[no-any-return]
         with scope("scale and shift"):
-            return spread(self.weight) * y + spread(self.bias)  # type: ignore[no-any-return]
+            y = y if self.weight is None else spread(self.weight) * y
+            return y if self.bias is None else y + spread(self.bias)  # type: ignore[no-any-return]
 
     def _track(self, x: Tensor) -> None:
         """Move the running statistics towards those of this batch, or hand the batch to a census."""
@@ -157,12 +154,20 @@ class BatchNorm(Module):
         if self in census:
             census[self].add(x)
             return
-        batch = _Moments().add(x)
-        batches = self.num_batches_tracked.numpy() + 1
-        share = 1 / float(batches) if self.momentum is None else self.momentum
-        _set(self.running_mean, (1 - share) * self.running_mean.numpy() + share * batch.mean)
-        _set(self.running_var, (1 - share) * self.running_var.numpy() + share * batch.variance)
-        _set(self.num_batches_tracked, batches)
+        with no_grad(), scope("running statistics"):
+            # As the layer itself computes them, so that a compiler does so once; squares leave float16 soon.
+            x = x.astype(np.float32) if x.dtype == np.float16 else x
+            axes = (0, *range(2, x.ndim))
+            mu = mean(x, axis=axes, keepdims=x.ndim > 2)
+            var = mean((x - mu) ** 2, axis=axes, keepdims=x.ndim > 2)
+            count = size(x, axis=axes)
+            batches = self.num_batches_tracked + 1
+            share = 1 / batches if self.momentum is None else self.momentum
+            running_mean = (1 - share) * self.running_mean + share * reshape(mu, (-1,))
+            running_var = (1 - share) * self.running_var + share * (reshape(var, (-1,)) * (count / (count - 1)))
+            _set(self.running_mean, running_mean)
+            _set(self.running_var, running_var)
+            self.num_batches_tracked.assign(batches)
 
     def extra_repr(self) -> str:
         """The number of channels, and what differs from the defaults."""
@@ -182,7 +187,7 @@ def _buffer(value: Array, name: str) -> Parameter:
 
 def _set(buffer: Parameter, value: Any) -> None:
     """Assign without a change of dtype."""
-    buffer.assign(np.asarray(value, buffer.dtype))
+    buffer.assign(value if value.dtype == buffer.dtype else value.astype(buffer.dtype))
 
 
 def _eps(op: str, eps: Any) -> float:
@@ -257,7 +262,15 @@ class LayerNorm(Module):
 # -- population statistics ---------------------------------------------------------------------------
 
 
-class _Moments:
+def _moments(x: Tensor) -> tuple[Any, Any, Any]:
+    """The number of values per channel, their mean, and the sum of their squared deviations, in two passes."""
+    wide = x if x.dtype == np.float64 else x.astype(np.float64)
+    axes = (0, *range(2, x.ndim))
+    centre = mean(wide, axis=axes, keepdims=True)
+    return size(wide, axis=axes), reshape(centre, (-1,)), sum_((wide - centre) ** 2, axis=axes)
+
+
+class _Census:
     """Count, mean and sum of squared deviations per channel, of all batches so far."""
 
     def __init__(self) -> None:
@@ -265,18 +278,14 @@ class _Moments:
         self.mean: Any = 0.0
         self.squares: Any = 0.0
 
-    def add(self, x: Tensor) -> Self:
-        """Two passes inside the batch; then two sets combine by Chan's formula, which is exact."""
-        values = np.asarray(x._data, np.float64)
-        axes, count = (0, *range(2, x.ndim)), x.size // x.shape[1]
-        centre = mean(values, axis=axes, keepdims=True)
-        squares = sum_((values - centre) ** 2, axis=axes)
-        shift, total = centre.reshape(-1) - self.mean, self.count + count
+    def add(self, x: Tensor) -> None:
+        """Two sets combine by Chan's formula, which is exact."""
+        count, centre, squares = (t.numpy() for t in _moments(x))
+        shift, total = centre - self.mean, self.count + int(count)
         self.mean = self.mean + shift * (count / total)
-        self.squares = self.squares + squares + shift**2 * (self.count * count / total)
+        self.squares = self.squares + squares + shift * (shift * (self.count * count / total))
         self.count = total
         self.batches += 1
-        return self
 
     @property
     def variance(self) -> Any:
@@ -284,7 +293,7 @@ class _Moments:
         return self.squares / (self.count - 1)
 
 
-_census: ContextVar[Mapping[Module, _Moments]] = ContextVar("tinygraph_census", default=MappingProxyType({}))
+_census: ContextVar[Mapping[Module, _Census]] = ContextVar("tinygraph_census", default=MappingProxyType({}))
 
 
 def population_statistics(model: Module, data: Any) -> None:
@@ -318,7 +327,7 @@ def population_statistics(model: Module, data: Any) -> None:
     norms = [m for _, m in model.named_modules() if isinstance(m, BatchNorm) and m.track_running_stats]
     if not norms:
         return
-    census = {norm: _Moments() for norm in norms}
+    census = {norm: _Census() for norm in norms}
     before = [(module, module.training) for _, module in model.named_modules()]
     batches = 0
     try:
@@ -349,7 +358,7 @@ def _inputs(batch: Any) -> Any:
     return batch[0] if several else batch
 
 
-def _settle(norm: Any, moments: _Moments) -> None:
+def _settle(norm: Any, moments: _Census) -> None:
     _set(norm.running_mean, moments.mean)
     _set(norm.running_var, moments.variance)
-    _set(norm.num_batches_tracked, moments.batches)
+    norm.num_batches_tracked.assign(moments.batches)

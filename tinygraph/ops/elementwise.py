@@ -261,6 +261,11 @@ minimum: Primitive = _binary(
     "minimum", lambda xp, x, y: xp.minimum(x, y), _share, lambda g, out, x, y: _share(g, out, y, x),
     "The smaller of x and y; a tie shares the cotangent evenly, a nan takes it.", symbol="min", ties=True,
 )  # fmt: skip
+relu: Primitive = _unary(
+    "relu", lambda xp, x: xp.maximum(x, 0), lambda g, out, x: where(less_equal(x, 0), 0, g),
+    "max(x, 0); its slope at 0 is 0, a nan stays.", kinks=(0.0,),
+    mistakes=(("passes everywhere", 0, lambda g, out, x: g),),
+)  # fmt: skip
 
 
 def _boolean(name: str, symbol: str, doc: str, arity: int = 2) -> Primitive:

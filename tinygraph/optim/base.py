@@ -57,13 +57,16 @@ class Optimizer:
         head = type(self).__name__
         if isinstance(parameters, Tensor):
             raise ArgumentError(f"{head}({describe(parameters)}): give a list of Parameters; write [parameter]")
+        if hasattr(parameters, "parameters") or not isinstance(parameters, Iterable):
+            raise ArgumentError(f"{head}({describe(parameters)}): no list of Parameters; write model.parameters()")
         listed = tuple(parameters)
         if not listed:
             raise ArgumentError(f"{head}([]): there is nothing to optimise; give at least one Parameter")
         for i, p in enumerate(listed):
             if not isinstance(p, Parameter):
                 raise ArgumentError(
-                    f"{head}(parameters): number {i}, {describe(p)}, is no Parameter; make it with tg.Parameter"
+                    f"{head}(parameters): number {i}, {describe(p)}, is no Parameter; give model.parameters(), or "
+                    "make it with tg.Parameter"
                 )
             if p.dtype.kind != "f":
                 raise DTypeError(f"{head}(parameters): number {i}, {describe(p)}, is not float; leave it out")
@@ -126,7 +129,7 @@ class Optimizer:
             updates = [(self._shared["steps"], self._shared["steps"] + 1)]
             for p, own in zip(self.parameters, self._own, strict=True):
                 if p.grad is not None:
-                    updates += self._updates(p, p.grad, rate, own)
+                    updates += self._updates(p, operand(p.grad), rate, own)
         for buffer, value in updates:
             buffer.assign(value)
 
@@ -138,14 +141,15 @@ class Optimizer:
                 f"{type(self).__name__}.step(): {describe(p)} has a gradient of {aval(grad.dtype, grad.shape)}; "
                 f"give it the shape {p.shape}"
             )
-        old, g, rate = (_cast(t, _wide(p)) for t in (p, grad, rate))
+        wide = _wide(p)
+        old, g, rate = (cast(t, wide) for t in (p, grad, rate))
         if self.weight_decay and self.decoupled:
             old = old * (1 - rate * self.weight_decay)
         elif self.weight_decay:
             g = g + self.weight_decay * old
         new, state = self.update(old, g, rate, own)
         pairs = [(p, new), *((own[slot], value) for slot, value in state.items())]
-        return [(buffer, _cast(value, buffer.dtype)) for buffer, value in pairs]
+        return [(buffer, cast(value, buffer.dtype)) for buffer, value in pairs]
 
     def update(
         self, p: Tensor, g: Tensor, rate: Tensor, state: Mapping[str, Tensor]
@@ -217,7 +221,8 @@ def _wide(p: Tensor) -> np.dtype[Any]:
     return np.promote_types(p.dtype, np.float32)
 
 
-def _cast(t: Tensor, dtype: np.dtype[Any]) -> Tensor:
+def cast(t: Tensor, dtype: np.dtype[Any]) -> Tensor:
+    """The Tensor in this dtype, itself where it has it."""
     return t if t.dtype == dtype else t.astype(dtype)
 
 

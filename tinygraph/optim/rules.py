@@ -11,7 +11,7 @@ from typing import Any
 from ..core.tensor import Parameter, Tensor
 from ..errors import ArgumentError
 from ..ops.elementwise import sqrt
-from .base import Optimizer, Rate
+from .base import Optimizer, Rate, cast
 
 __all__ = ["SGD", "AdaGrad", "Adam", "AdamW", "RMSProp"]
 
@@ -159,7 +159,7 @@ class Adam(Optimizer):
         m = b1 * state["mean"] + (1 - b1) * g
         v = b2 * state["square"] + (1 - b2) * (g * g)
         # The corrections are float64 numbers until here, also for a float32 parameter.
-        c1, c2 = (1 - b1**t).astype(p.dtype), sqrt(1 - b2**t).astype(p.dtype)
+        c1, c2 = cast(1 - b1**t, p.dtype), cast(sqrt(1 - b2**t), p.dtype)
         return p - (rate / c1) * m / (sqrt(v) / c2 + self.eps), {"count": t, "mean": m, "square": v}
 
 

@@ -60,7 +60,20 @@ class Constant(Schedule):
 
 
 @dataclass(frozen=True)
-class Exponential(Schedule):
+class _Decay(Schedule):
+    lr: float
+    factor: float
+    steps: int
+
+    def __post_init__(self) -> None:
+        op = type(self).__name__
+        number(op, "lr", self.lr)
+        number(op, "factor", self.factor)
+        count(op, "steps", self.steps)
+
+
+@dataclass(frozen=True)
+class Exponential(_Decay):
     """A rate that shrinks by the same factor over every ``steps`` steps: lr(t) = lr · factor^(t / steps).
 
     >>> import tinygraph as tg
@@ -69,21 +82,14 @@ class Exponential(Schedule):
     (0.1, 0.05, 0.025)
     """
 
-    lr: float
-    factor: float
     steps: int = 1
-
-    def __post_init__(self) -> None:
-        number("Exponential", "lr", self.lr)
-        number("Exponential", "factor", self.factor)
-        count("Exponential", "steps", self.steps)
 
     def at(self, t: Tensor) -> Any:
         return self.lr * self.factor ** (t / self.steps)
 
 
 @dataclass(frozen=True)
-class StepDecay(Schedule):
+class StepDecay(_Decay):
     """A rate that drops once in ``steps`` steps: lr(t) = lr · factor^⌊t / steps⌋.
 
     >>> import tinygraph as tg
@@ -91,15 +97,6 @@ class StepDecay(Schedule):
     >>> rate(9), rate(10), rate(29)
     (1.0, 0.5, 0.25)
     """
-
-    lr: float
-    factor: float
-    steps: int
-
-    def __post_init__(self) -> None:
-        number("StepDecay", "lr", self.lr)
-        number("StepDecay", "factor", self.factor)
-        count("StepDecay", "steps", self.steps)
 
     def at(self, t: Tensor) -> Any:
         return self.lr * self.factor ** floor(t / self.steps)

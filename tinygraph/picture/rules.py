@@ -40,7 +40,7 @@ class Rules:
         node = t.node
         if node is None or node.op.pullback is not None or len(operands) > 16:
             return ()
-        if max(t.size, *(x.size for x in node.inputs)) > LARGEST:
+        if max([t.size, *(x.size for x in node.inputs)]) > LARGEST:
             return ()
         key = (node.op, repr(node.params), tuple((x.shape, x.dtype, type(x._data)) for x in node.inputs))
         if key not in self._known:
