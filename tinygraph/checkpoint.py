@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from .core.tensor import Tensor
-from .errors import TinygraphError, aval
+from .errors import CheckpointError, aval
 
 __all__ = ["CheckpointError", "load", "save"]
 
@@ -43,10 +43,6 @@ _NAMES = {
     }.items()
 }  # fmt: skip
 _DTYPES = {name: dtype for dtype, name in _NAMES.items()}
-
-
-class CheckpointError(TinygraphError, ValueError):
-    """A value that a checkpoint cannot hold, or a file that is no whole checkpoint."""
 
 
 def save(path: str | os.PathLike[str], /, **parts: Any) -> None:
@@ -173,6 +169,8 @@ def _write(path: str | os.PathLike[str], chunks: Iterable[Any]) -> None:
         raise FileNotFoundError(f"save({os.fspath(path)}): there is no folder {folder}; make it first")
     if target.is_dir():
         raise IsADirectoryError(f"save({os.fspath(path)}): this is a folder; give the name of a file in it")
+    if target.exists() and not target.is_file():  # a device would be replaced
+        raise CheckpointError(f"save({os.fspath(path)}): this is no regular file; give the name of one")
     prefix = f".tinygraph-{zlib.crc32(os.fsencode(target.name)):08x}-"
     _sweep(folder, prefix)
     temporary = folder / f"{prefix}{secrets.token_hex(8)}.tmp"

@@ -15,6 +15,9 @@
     ├── AnomalyError (FloatingPointError) the first nan or inf, under ``debug_anomaly``
     ├── GradientMismatch (AssertionError) a backward that is not the derived one
     ├── NotAlgebraic (TypeError)          an operation that a proof over a field cannot follow
+    ├── DataError (ValueError)            a data file that is broken, too large, or another's
+    ├── DataMissing (FileNotFoundError)   a data file that is not there
+    ├── CheckpointError (ValueError)      a value that no checkpoint holds, or a file that is none
     ├── MissingExtra (ImportError)        an optional dependency is not installed
     └── RenderError                       a picture that cannot be made
         ├── GraphvizNotFound, GraphvizError (RuntimeError)
@@ -85,6 +88,18 @@ class GradientMismatch(TinygraphError, AssertionError):
 
 class NotAlgebraic(TinygraphError, TypeError):
     """An operation that has no exact counterpart in a finite field."""
+
+
+class DataError(TinygraphError, ValueError):
+    """A data file that is broken, too large, or not what it should be."""
+
+
+class DataMissing(TinygraphError, FileNotFoundError):
+    """A data file that is not there; the message says where to put it."""
+
+
+class CheckpointError(TinygraphError, ValueError):
+    """A value that a checkpoint cannot hold, or a file that is no whole checkpoint."""
 
 
 class MissingExtra(TinygraphError, ImportError):

@@ -243,7 +243,7 @@ def test_every_flipped_bit_and_every_cut_is_noticed(path, rng):
     original = {"w": np.arange(3.0), "b": np.array([True, False])}
     checkpoint.save(path, model=original, epoch=3, note="x")
     raw = path.read_bytes()
-    for cut in range(0, len(raw), 7):
+    for cut in range(len(raw)):
         path.write_bytes(raw[:cut])
         with pytest.raises(Error):
             checkpoint.load(path)
@@ -299,6 +299,14 @@ def test_what_killed_writers_left_is_swept_away_but_not_what_is_being_written(pa
         os.utime(file, (time.time() - 7200,) * 2)
     checkpoint.save(path, x=1)
     assert listing(path.parent) == sorted([new.name, other.name, path.name])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes")
+def test_what_is_no_file_is_not_replaced(path):
+    os.mkfifo(path)
+    with pytest.raises(Error, match="this is no regular file"):
+        checkpoint.save(path, x=1)
+    assert path.is_fifo()
 
 
 def test_a_link_stays_a_link(path):

@@ -68,6 +68,7 @@ def test_files(tmp_path):
     text = history.to_json(tmp_path / "h.json")
     assert (tmp_path / "h.json").read_text() == text
     assert History.from_json(tmp_path / "h.json") == History.from_json(str(tmp_path / "h.json")) == history
+    assert History.from_json(f"\n {text}") == history
     text = history.to_csv(tmp_path / "h.csv")
     assert text == (
         "iteration,epoch,loss,learning_rate,marks,train loss,train accuracy,validation loss,validation accuracy\n"
@@ -121,6 +122,12 @@ def test_a_figure_of_little(history, tmp_path):
     pytest.importorskip("matplotlib")
     history.plot(tmp_path / "h.svg")
     assert len(history.plot().axes) == 1
+
+
+def test_a_diverged_loss_is_drawn_by_magnitudes():
+    pytest.importorskip("matplotlib")
+    for loss, scale in (([2.0, 1.0, np.nan], "linear"), ([1.0, 1e9, np.inf], "log"), ([-1.0, 1e9], "linear")):
+        assert History(loss=loss, learning_rate=[1.0] * len(loss)).plot().axes[0].get_yscale() == scale
 
 
 def test_without_matplotlib(monkeypatch):

@@ -42,9 +42,9 @@ def iterations(path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="kill -9")
-def test_three_times_kill_9(path, tmp_path, rng):
+def test_kill_9_ctrl_c_and_kill_9_again(path, tmp_path, rng):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    for _ in range(3):
+    for number, code in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 0), (signal.SIGKILL, -signal.SIGKILL)):
         start = iterations(path)
         process = subprocess.Popen([sys.executable, str(SCRIPT), str(path)], env=environment)
         try:
@@ -52,9 +52,11 @@ def test_three_times_kill_9(path, tmp_path, rng):
             while iterations(path) < goal and time.monotonic() < deadline and process.poll() is None:
                 time.sleep(0.003)
             time.sleep(rng.uniform(0, 0.02))
+            process.send_signal(number)
+            assert process.wait(60) == code
         finally:
             process.kill()
-            assert process.wait() == -signal.SIGKILL
+            process.wait()
         assert start < iterations(path) < 240
     history = job.fit(path, epochs=30, every=99)
     job.fit(tmp_path / "whole", epochs=30, every=99)
@@ -87,11 +89,12 @@ def test_ctrl_c_ends_after_the_iteration_and_a_second_run_goes_on(whole, path, m
 
 def test_ctrl_c_while_measuring_ends_the_run_with_that_epoch(path):
     t = job.make()
+    once = iter([signal.SIGINT])
 
     def loss(outputs, targets):
-        if not t.model.training and not t.history.interrupted:
-            signal.raise_signal(signal.SIGINT)
-            t.loss = tg.cross_entropy
+        if not t.model.training:
+            for number in once:
+                signal.raise_signal(number)
         return tg.cross_entropy(outputs, targets)
 
     t.loss = loss
@@ -188,6 +191,12 @@ def test_a_shared_generator(path):
     assert job.fit(path, epochs=3, trainer=shared()) == expected
 
 
+def other_metrics():
+    t = job.make()
+    t.metrics = {"accuracy": tg.train.accuracy, "second": tg.train.accuracy}
+    return t
+
+
 def other_kind():
     t = job.make()
     t.rng = np.random.Generator(np.random.MT19937(0))
@@ -195,31 +204,35 @@ def other_kind():
 
 
 @pytest.mark.parametrize(
-    ("options", "error", "message"),
+    ("options", "message"),
     [
-        (
-            {"lr_decay": 0.5},
-            checkpoint.CheckpointError,
-            "is of a run with lr_decay=0.95, this is 0.5; set it as it was",
-        ),
-        ({"keep_best": False}, checkpoint.CheckpointError, "keep_best=True, this is False"),
-        ({"monitor": "train loss"}, checkpoint.CheckpointError, "monitor='validation accuracy'"),
-        ({"batch_size": 7}, tg.errors.ArgumentError, "size=8"),
-        ({"trainer": other_kind()}, checkpoint.CheckpointError, "other random generators"),
-        ({"trainer": job.make(optimizer=lambda p: tg.optim.SGD(p, lr=0.1))}, tg.TinygraphError, "state"),
+        ({"lr_decay": 0.5}, "is of another run: lr_decay was 0.95 and is 0.5; set it as it was"),
+        ({"keep_best": False}, "keep_best was True and is False"),
+        ({"monitor": "train loss"}, "monitor was 'validation accuracy'"),
+        ({"batch_size": 7}, "size=8"),
+        ({"trainer": other_kind()}, "its random generators are not those"),
+        ({"trainer": other_metrics()}, "measured was .*'validation accuracy'"),
+        ({"trainer": job.make(optimizer=lambda p: tg.optim.SGD(p, lr=0.1))}, "SGD.load_state_dict: .*count.0"),
     ],
 )
-def test_another_run_is_not_resumed(options, error, message, path):
+def test_another_run_is_not_resumed(options, message, path):
     job.fit(path, epochs=1)
     before = path.read_bytes()
-    with pytest.raises(error, match=message):
-        job.fit(path, epochs=2, **options)
+    trainer = options.pop("trainer", None) or job.make()
+    parameters = trainer.model.state_dict()
+    with pytest.raises(checkpoint.CheckpointError, match=message):
+        job.fit(path, epochs=2, trainer=trainer, **options)
     assert path.read_bytes() == before
+    assert all((value == parameters[name]).all() for name, value in trainer.model.state_dict().items())
 
 
 def test_a_file_that_fit_did_not_write(path):
     checkpoint.save(path, model=job.make().model)
     with pytest.raises(checkpoint.CheckpointError, match="has no 'batches', so fit did not write it"):
+        job.fit(path)
+    job.fit(path, epochs=1, resume=False)
+    checkpoint.save(path, **(checkpoint.load(path) | {"generators": 3}))
+    with pytest.raises(checkpoint.CheckpointError, match="is of another run"):
         job.fit(path)
     path.write_bytes(b"")
     with pytest.raises(checkpoint.CheckpointError, match="this is empty"):

@@ -200,6 +200,12 @@ def test_ready_made_batches_several_inputs_and_real_targets():
         (problem(), {"batch_size": 0}, ArgumentError, "size=0"),
         (problem(), {"patience": 0}, ArgumentError, r"fit\(patience=0\)"),
         (problem(), {"every": -1}, ArgumentError, r"fit\(every=-1\)"),
+        (problem(), {"epochs": 1.5}, ArgumentError, r"fit\(epochs=1.5\): give an integer of 0 or more"),
+        (problem(), {"lr_decay": -1}, ArgumentError, r"fit\(lr_decay=-1\): give a number above 0"),
+        (problem(), {"lr_decay": "a"}, ArgumentError, r"fit\(lr_decay='a'\)"),
+        (problem(), {"resume": True}, ArgumentError, "without a file there is nothing to write or resume"),
+        (problem(), {"every": 3}, ArgumentError, "without a file"),
+        (problem(), {"checkpoint": "nowhere/run"}, FileNotFoundError, "there is no folder"),
         (problem(), {"train_examples": 0}, ArgumentError, r"fit\(train_examples=0\)"),
         (problem(), {"monitor": "validation loss"}, ArgumentError, "this is not measured"),
         (problem(), {"monitor": "train speed"}, ArgumentError, "this is not measured"),
@@ -210,6 +216,89 @@ def test_ready_made_batches_several_inputs_and_real_targets():
 def test_wrong_arguments(data, options, error, message):
     with pytest.raises(error, match=message):
         network().fit(data, **({"epochs": 1, "verbose": 0} | options))
+
+
+def test_what_a_trainer_is_not_made_from():
+    net, other = nn.Linear(4, 3, rng=0), nn.Linear(4, 3, rng=0)
+    sgd = optim.SGD(net.parameters(), lr=0.1)
+    for arguments, message in (
+        ((np.sin, sgd, tg.cross_entropy), r"Trainer\(model=.*give an nn.Module"),
+        ((net, tg.cross_entropy, sgd), r"Trainer\(optimizer=function\): give an optimiser"),
+        ((net, optim.SGD, tg.cross_entropy), r"Trainer\(optimizer=type\)"),
+        ((other, sgd, tg.cross_entropy), "has no parameter of this model; make it from model.parameters"),
+        ((net, sgd, "mse"), r"Trainer\(loss=str\): give a function"),
+    ):
+        with pytest.raises(ArgumentError, match=message):
+            Trainer(*arguments)
+    with pytest.raises(ArgumentError, match=r"Trainer\(metrics=function\): give names with functions"):
+        Trainer(net, sgd, tg.cross_entropy, metrics=accuracy)
+    with pytest.raises(ArgumentError, match=r"evaluate\(data=float64\[4\]\): give inputs and targets"):
+        network().evaluate(np.ones(4))
+    with pytest.raises(ArgumentError, match=r"evaluate\(batch_size=0\)"):
+        network().evaluate(problem(), batch_size=0)
+
+
+def test_a_last_batch_of_one_example_that_batch_norm_cannot_take():
+    data = problem(n=33)
+    with pytest.raises(ShapeError, match=r"33 examples in batches of 8 leave a last batch of 1, .*drop_last=True"):
+        network().fit(data, epochs=1, batch_size=8, verbose=0)
+    batches = Batches(Dataset(x=data[0], y=data[1]), 8, drop_last=True)
+    assert len(network().fit(batches, epochs=1, verbose=0).loss) == 4
+
+
+class Two(nn.Module):
+    def __init__(self):
+        self.a, self.b = nn.Linear(4, 3, rng=0), nn.Linear(4, 1, rng=1)
+
+    def forward(self, x):
+        return self.a(x), self.b(x)
+
+
+def test_several_outputs():
+    def loss(outputs, y):
+        return tg.cross_entropy(outputs[0], y) + tg.mean(outputs[1] ** 2)
+
+    def first(outputs, y):
+        assert all(type(array) is np.ndarray for array in outputs)
+        return accuracy(outputs[0], y)
+
+    net = Two()
+    sgd = optim.SGD(net.parameters(), lr=0.1)
+    history = Trainer(net, sgd, loss, metrics={"first": first}).fit(problem(), epochs=2, verbose=0)
+    assert len(history.train["first"]) == 2
+    with pytest.raises(ShapeError, match=r"accuracy\(.*\): an output for each of 2 classes"):
+        Trainer(net, sgd, loss).fit(problem(), epochs=1, verbose=0)
+
+
+def test_accuracy_of_what_are_no_classes_is_an_error():
+    for outputs in (np.zeros((5, 1)), np.zeros(5), np.zeros((4, 3)), [1.0]):
+        with pytest.raises(ShapeError, match="accuracy"):
+            accuracy(outputs, np.zeros(5, int))
+    assert accuracy(tg.tensor(np.eye(3)), np.array([0, 1, 0])) == pytest.approx(2 / 3)
+
+
+def test_a_metric_that_fails_leaves_a_whole_history():
+    def metric(outputs, targets):
+        if len(t.history.ends) == 1:
+            raise ZeroDivisionError
+        return 0.5
+
+    t = network(metrics={"m": metric})
+    with pytest.raises(ZeroDivisionError):
+        t.fit(problem(), epochs=3, batch_size=20, verbose=0)
+    assert t.history.train["m"] == [0.5]
+    assert (len(t.history.ends), len(t.history.loss)) == (1, 4)
+    assert t.history.to_csv().count("\n") == 5
+
+
+def test_the_best_parameters_also_after_a_loss_that_is_no_number():
+    t = turns_bad(6, np.nan)
+    with pytest.raises(AnomalyError):
+        t.fit(problem(), epochs=3, batch_size=10, keep_best=True, monitor="train loss", verbose=0)
+    assert t.history.best_epoch == 1
+    alone = network()
+    alone.fit(problem(), epochs=1, batch_size=10, verbose=0)
+    assert same(t.model.state_dict(), alone.model.state_dict())
 
 
 def test_a_loss_that_is_none():

@@ -8,11 +8,11 @@
 (1, 2) [0]
 """
 
+from ..errors import DataError, DataMissing
 from .arrays import Dataset
 from .batches import Batches
 from .cifar import load_cifar10
 from .digits import load_digits
-from .files import DataError, DataMissing
 from .mnist import load_mnist, read_idx
 
 __all__ = ["Batches", "DataError", "DataMissing", "Dataset", "load_cifar10", "load_digits", "load_mnist", "read_idx"]

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import gzip
-import os
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
 import numpy as np
 
+from ..errors import DataError, DataMissing
 from .arrays import Array, Dataset
-from .files import DataError, DataMissing, Limited, at_end, exactly, fetch, finish, folder, opened, part_of
+from .files import Limited, Where, at_end, exactly, fetch, finish, folder, opened, part_of
 from .pickled import array_of, read_pickle
 
 _PIXELS = 3 * 32 * 32
@@ -39,12 +38,7 @@ _SOURCE = {
 
 
 def load_cifar10(
-    path: str | os.PathLike[str] | None = None,
-    part: str = "train",
-    *,
-    images: bool = False,
-    dtype: Any = np.float64,
-    download: bool = False,
+    path: Where = None, part: str = "train", *, images: bool = False, dtype: Any = np.float64, download: bool = False
 ) -> Dataset:
     """Photographs of 32 × 32 pixels in 10 classes: x [N, 3072] in [0, 1], y [N] the class, 0 to 9.
 
@@ -60,10 +54,7 @@ def load_cifar10(
     where, wanted = folder(path, "cifar10"), _PARTS[part_of("load_cifar10", part)]
     batches = _look(where, wanted)
     if batches is None:
-        advice = f"put {_BINARY.archive} or {_PYTHON.archive} into {where}"
-        if not download:
-            raise DataMissing(f"load_cifar10: there is nothing of CIFAR-10 in {where}; {advice}, or pass download=True")
-        fetch("load_cifar10", where, _SOURCE, advice)
+        fetch("load_cifar10", where, _SOURCE, f"put {_BINARY.archive} or {_PYTHON.archive} into {where}", download)
         batches = _from_archive(where / _BINARY.archive, _BINARY, wanted)
     pixels = np.concatenate([x for x, _ in batches]).reshape(-1, 3, 32, 32)
     return finish(pixels, np.concatenate([y for _, y in batches]), images, dtype, 255)
@@ -101,33 +92,39 @@ def _from_archive(path: Path, version: _Version, wanted: tuple[str, ...]) -> lis
     names = {f"{version.folder}/{name}{version.suffix}": name for name in wanted}
     found: dict[str, _Batch] = {}
     try:
-        with opened(path) as (packed, _), gzip.GzipFile(fileobj=packed) as unpacked:
-            stream = Limited(cast(IO[bytes], unpacked), 8 * version.limit, path)
+        with opened(path, unzip=True) as (unpacked, _):
+            stream = Limited(unpacked, 8 * version.limit, path)
             with tarfile.open(fileobj=cast(Any, stream), mode="r|", errorlevel=2) as archive:
-                for i, member in enumerate(archive):
-                    archive.members = []  # type: ignore[attr-defined] # it would keep them all
-                    if i >= _MEMBERS:
-                        raise DataError(f"{path}: holds more than {_MEMBERS} files; fetch it again")
-                    if member.name in names:
-                        batch = _member(archive, member, f"{path}: {member.name}", version)
-                        if found.setdefault(names[member.name], batch) is not batch:
-                            raise DataError(f"{path}: holds {member.name} twice; fetch it again")
-    except (tarfile.TarError, RecursionError, ValueError) as error:
-        if isinstance(error, DataError):
-            raise
+                for member in _members(archive, path, 8 * version.limit):
+                    if name := names.pop(member.name, None):
+                        found[name] = _member(archive, member, f"{path}: {member.name}", version)
+            while stream.read(1 << 16):  # to the end, where the checksum stands
+                pass
+    except DataError:
+        raise
+    except (tarfile.TarError, RecursionError, OverflowError, ValueError) as error:
         raise DataError(f"{path}: is no archive of CIFAR-10 ({error}); fetch it again") from error
-    missing = [name for name in wanted if name not in found]
-    if missing:
-        raise DataError(f"{path}: has no {', '.join(missing)}; fetch it again")
+    if names:
+        raise DataError(f"{path}: has no {', '.join(names)}; fetch it again")
     return [found[name] for name in wanted]
 
 
+def _members(archive: tarfile.TarFile, path: Path, limit: int) -> Iterator[tarfile.TarInfo]:
+    """Each member of an archive once; DataError for too many, or too large a one."""
+    seen: set[str] = set()
+    for member in archive:
+        archive.members = []  # type: ignore[attr-defined] # it would keep them all
+        if member.name in seen or len(seen) == _MEMBERS:
+            raise DataError(f"{path}: holds {member.name:.80} twice, or more than {_MEMBERS} files; fetch it again")
+        seen.add(member.name)
+        yield member
+        if archive.offset > limit:  # of the next member, which would be sought for hours
+            raise DataError(f"{path}: {member.name:.80} is too large; fetch the archive again")
+
+
 def _member(archive: tarfile.TarFile, member: tarfile.TarInfo, path: str, version: _Version) -> _Batch:
-    file = (
-        None
-        if member.issparse() or member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE)
-        else archive.extractfile(member)
-    )
+    plain = member.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and not member.issparse()
+    file = archive.extractfile(member) if plain else None
     if file is None:
         raise DataError(f"{path}: is no plain file; fetch the archive again")
     return _batch(file, member.size, path, version)

@@ -13,19 +13,13 @@ from typing import IO, Any, cast
 
 import numpy as np
 
-from ..errors import DTypeError, TinygraphError
+from ..errors import ArgumentError, DataError, DataMissing, DTypeError, TinygraphError
 from .arrays import Array, Dataset
 
-
-class DataError(TinygraphError, ValueError):
-    """A data file that is broken, too large, or not what it should be."""
+Where = str | os.PathLike[str] | None
 
 
-class DataMissing(TinygraphError, FileNotFoundError):
-    """A data file that is not there; the message says where to put it."""
-
-
-def folder(path: str | os.PathLike[str] | None, name: str) -> Path:
+def folder(path: Where, name: str) -> Path:
     """The folder that is given, or ``name`` in the cache: $TINYGRAPH_DATA, or ~/.cache/tinygraph."""
     if path is not None:
         return Path(path).expanduser()
@@ -86,8 +80,11 @@ class Limited:
 
 def finish(pixels: Array, labels: Array, images: bool, dtype: Any, top: int) -> Dataset:
     """Pixels [N, C, H, W] and labels as a Dataset: floats in [0, 1], or integers from 0 to ``top``."""
-    kind = np.dtype(dtype)
-    if kind.kind not in "fiu":
+    try:
+        kind = np.dtype(dtype)
+    except TypeError as error:
+        raise DTypeError(f"load({dtype!r}): this is no dtype; give dtype=np.float64") from error
+    if kind.kind not in "fiu" or (kind.kind != "f" and top > np.iinfo(kind).max):
         raise DTypeError(f"load({kind}): pixels are floats, or integers from 0 to {top}; give dtype=np.float64")
     x = pixels if images else pixels.reshape(len(pixels), -1)
     x = x.astype(kind)
@@ -98,15 +95,17 @@ def finish(pixels: Array, labels: Array, images: bool, dtype: Any, top: int) -> 
 
 def part_of(call: str, part: str) -> str:
     if part not in ("train", "test"):
-        raise DataError(f"{call}(part={part!r}): the parts are 'train' and 'test'")
+        raise ArgumentError(f"{call}(part={part!r}): there is no such part; write 'train' or 'test'")
     return part
 
 
-def fetch(call: str, where: Path, files: Mapping[str, tuple[str, str]], advice: str) -> None:
-    """Download files {name: (address, checksum)} into a folder with pooch, which compares the checksums.
+def fetch(call: str, where: Path, files: Mapping[str, tuple[str, str]], advice: str, download: bool) -> None:
+    """Download missing files {name: (address, checksum)} into a folder with pooch, which compares the checksums.
 
-    Raises: MissingExtra without pooch; DataMissing if it fails, with what to put where.
+    Raises: DataMissing if that is not wanted, or fails, with what to put where; MissingExtra without pooch.
     """
+    if not download:
+        raise DataMissing(f"{call}: {', '.join(files)} is not in {where}; {advice}, or pass download=True")
     from ..testing.extras import need  # noqa: PLC0415 -- only where a package may be missing
 
     pooch = need("pooch", "examples", f"{call}(download=True)")

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import DataError, DataMissing
 from .arrays import Array, Dataset
-from .files import DataError, DataMissing, at_end, exactly, fetch, finish, folder, opened, part_of
+from .files import Where, at_end, exactly, fetch, finish, folder, opened, part_of
 
 _TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _AXES = 4
@@ -56,8 +57,11 @@ def read_idx(path: str | os.PathLike[str], *, limit: int = 2**28) -> Array:
         shape = [int(n) for n in np.frombuffer(exactly(file, 4 * axes, path, "its header"), ">u4")]
         dtype = np.dtype(_TYPES[kind])
         size = math.prod(shape) * dtype.itemsize
-        if size > limit:
-            raise DataError(f"{path}: promises {size} bytes; read_idx takes {limit}, raise limit if they are meant")
+        # NumPy multiplies the axes that are not 0 also for an empty array.
+        if size > limit or math.prod(n for n in shape if n) > limit:
+            raise DataError(
+                f"{path}: promises {size} bytes, {shape}; read_idx takes {limit}, raise limit if they are meant"
+            )
         if not packed and on_disk != 4 + 4 * axes + size:
             raise DataError(f"{path}: has {on_disk} bytes, its header says {4 + 4 * axes + size}; fetch the file again")
         data = exactly(file, size, path, "its elements")
@@ -66,12 +70,7 @@ def read_idx(path: str | os.PathLike[str], *, limit: int = 2**28) -> Array:
 
 
 def load_mnist(
-    path: str | os.PathLike[str] | None = None,
-    part: str = "train",
-    *,
-    images: bool = False,
-    dtype: Any = np.float64,
-    download: bool = False,
+    path: Where = None, part: str = "train", *, images: bool = False, dtype: Any = np.float64, download: bool = False
 ) -> Dataset:
     """Handwritten digits of 28 × 28 pixels: x [N, 784] in [0, 1], y [N] the digit.
 
@@ -86,12 +85,10 @@ def load_mnist(
     where, files = folder(path, "mnist"), _FILES[part_of("load_mnist", part)]
     advice = f"put {' and '.join(files)} (or the unpacked files) into {where}"
     missing = {name: (_ADDRESS + name, md5) for name, md5 in files.items() if _find(where, name) is None}
-    if missing and not download:
-        raise DataMissing(f"load_mnist: {', '.join(missing)} is not in {where}; {advice}, or pass download=True")
     if missing:
-        fetch("load_mnist", where, missing, advice)
+        fetch("load_mnist", where, missing, advice, download)
     pixels, labels = (read_idx(_find(where, name) or where / name) for name in files)
-    if pixels.dtype != np.uint8 or pixels.shape[1:] != (28, 28):
+    if pixels.dtype != np.uint8 or pixels.shape[1:] != (28, 28) or not len(pixels):
         raise DataError(f"{where}: the images are {pixels.dtype}{list(pixels.shape)}; MNIST's are uint8[N, 28, 28]")
     if labels.dtype != np.uint8 or labels.shape != pixels.shape[:1] or (labels > 9).any():
         raise DataError(

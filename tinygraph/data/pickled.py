@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import DataError
 from .arrays import Array
-from .files import DataError
 
 
 class _Name:

@@ -149,16 +149,23 @@ class History:
                     panel.plot(x, curves[name], "o-", color=colour, markersize=3, label=kind)
         for panel, name in zip(panels, metrics, strict=True):
             panel.set(title=name, xlabel="epoch")
-            panel.xaxis.get_major_locator().set_params(integer=True)
+        if _spans_magnitudes(self.loss):
+            first.set_yscale("log")
         for panel in (first, *panels):
             if self.best_epoch is not None:
                 x = self.ends[self.best_epoch - 1] if panel is first else self.best_epoch
                 panel.axvline(x, color="C2", linewidth=1, linestyle="--", label="best")
+            panel.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
             panel.grid(alpha=0.3)
             panel.legend()
         if path is not None:
             figure.savefig(path, dpi=120)
         return figure
+
+
+def _spans_magnitudes(curve: list[float]) -> bool:
+    finite = [x for x in curve if math.isfinite(x)]
+    return bool(finite) and 0 < min(finite) < max(finite) / 1000
 
 
 def _count(n: int, noun: str) -> str:
@@ -180,7 +187,7 @@ def _write(text: str, path: str | os.PathLike[str] | None) -> str:
 
 def _read(source: str | os.PathLike[str], opening: str) -> str:
     """A text that begins like one of ours, or else what is in the file of that name."""
-    if isinstance(source, str) and source.startswith(opening):
+    if isinstance(source, str) and source.lstrip().startswith(opening):
         return source
     return Path(source).read_text(encoding="utf-8")
 

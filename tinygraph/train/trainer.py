@@ -1,42 +1,26 @@
-"""The training loop, and what it keeps so that it can be stopped anywhere."""
+"""The training loop's face: what ``Trainer`` takes, and what it says to wrong arguments."""
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import math
 import os
 import signal
-import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .. import checkpoint as files
-from ..core.convert import tensor
-from ..core.scope import no_grad
-from ..core.tensor import Tensor, describe
+from ..core.tensor import describe
 from ..data import Batches, Dataset
-from ..errors import AnomalyError, ArgumentError, ShapeError
+from ..errors import AnomalyError, ArgumentError
+from ..nn import Module
+from ..optim import Optimizer
 from .history import KINDS, History
-
-Array = np.ndarray[Any, Any]
-Metric = Callable[[Array, Array], float]
-
-
-def accuracy(outputs: Array, targets: Array) -> float:
-    """The share of examples whose largest output is at the place of their target, an integer class.
-
-    >>> import numpy as np
-    >>> accuracy(np.array([[0.1, 0.9], [0.8, 0.2]]), np.array([1, 1]))
-    0.5
-    """
-    return float(np.mean(np.argmax(outputs, axis=-1) == targets))
+from .measure import Loss, Metric, accuracy, measure, mode
+from .run import Run
 
 
 class Trainer:
@@ -58,13 +42,31 @@ class Trainer:
 
     def __init__(
         self,
-        model: Any,
-        optimizer: Any,
-        loss: Callable[[Any, Any], Any],
+        model: Module,
+        optimizer: Optimizer,
+        loss: Loss,
         *,
         metrics: Mapping[str, Metric] | None = None,
         rng: Any = None,
     ) -> None:
+        if not isinstance(model, Module):
+            raise ArgumentError(f"Trainer(model={describe(model)}): give an nn.Module; put functions into one")
+        if not isinstance(optimizer, Optimizer):
+            raise ArgumentError(
+                f"Trainer(optimizer={describe(optimizer)}): give an optimiser, e.g. tg.optim.SGD(model.parameters(), lr=0.1)"
+            )
+        if not set(model.parameters()) & set(optimizer.parameters):
+            raise ArgumentError(
+                "Trainer: the optimiser has no parameter of this model; make it from model.parameters()"
+            )
+        if not callable(loss):
+            raise ArgumentError(
+                f"Trainer(loss={describe(loss)}): give a function of outputs and targets, e.g. tg.cross_entropy"
+            )
+        if metrics is not None and not isinstance(metrics, Mapping):
+            raise ArgumentError(
+                f"Trainer(metrics={describe(metrics)}): give names with functions, {{'accuracy': accuracy}}"
+            )
         if metrics is not None and "loss" in metrics:
             raise ArgumentError("Trainer(metrics): 'loss' is the name of the loss itself; give the metric another")
         self.model = model
@@ -99,14 +101,14 @@ class Trainer:
         on ``train_examples`` of the data, evenly spaced, and on all of ``validation``; then the optimiser's learning
         rate is multiplied by ``lr_decay``. (A schedule is given to the optimiser.) ``monitor``, such as
         ``"validation loss"``, decides which epoch is the best: by default it is the first metric, or the loss, of the
-        validation data if there are any. ``keep_best`` leaves the model with the best epoch's parameters;
-        ``patience`` ends the run after that many epochs without a better one.
+        validation data if there are any. ``keep_best`` leaves the model with the best epoch's parameters, however the
+        run ends; ``patience`` ends it after that many epochs without a better one.
 
         Ctrl-C ends the run after the present iteration, with everything as after a normal end; a second one
-        interrupts at once. With ``checkpoint`` the whole state is written to that file every ``every`` iterations (by
-        default after each epoch) and at the end. With ``resume`` a run goes on from that file, if it is there, and is
-        bit for bit the run that nobody stopped, provided that everything is made in the same way and that all that is
-        random draws from ``rng`` or from generators of the model; ``epochs`` may be raised.
+        interrupts at once. With ``checkpoint`` the whole state is written to that file at the start, every ``every``
+        iterations (by default after each epoch) and at the end. With ``resume`` a run goes on from that file, if it
+        is there, and is bit for bit the run that nobody stopped, provided that everything is made in the same way and
+        that all that is random draws from ``rng`` or from generators of the model; ``epochs`` may be raised.
 
         ``verbose``: 0 nothing, 1 a progress bar (if tqdm is installed), 2 also a line per epoch.
 
@@ -114,14 +116,25 @@ class Trainer:
         wrong arguments; CheckpointError for a file that is not one of this run.
         """
         batches = self._batches(data, batch_size)
-        held_out = None if validation is None else _dataset(validation, "validation")
-        for name, number in (("patience", patience), ("every", every), ("train_examples", train_examples)):
-            if number is not None and number < 1:
-                raise ArgumentError(f"fit({name}={number}): give 1 or more, or leave it out")
+        held_out = None if validation is None else _dataset(validation, "fit(validation")
+        _count("epochs", epochs, least=0)
+        _count("train_examples", train_examples)
+        for name, number in (("patience", patience), ("every", every)):
+            if number is not None:
+                _count(name, number)
+        if not isinstance(lr_decay, (int, float)) or not 0 < lr_decay < math.inf:
+            raise ArgumentError(f"fit(lr_decay={lr_decay!r}): give a number above 0; 1 leaves the rate as it is")
+        if checkpoint is None and (resume or every is not None):
+            raise ArgumentError(
+                "fit(checkpoint=None): without a file there is nothing to write or resume; give its path"
+            )
         metrics = self._metrics(batches.dataset)
         monitor = monitor or f"{KINDS[held_out is not None]} {next(iter(metrics), 'loss')}"
-        run = _Run(
-            trainer=self,
+        run = Run(
+            model=self.model,
+            optimizer=self.optimizer,
+            loss=self.loss,
+            rng=self.rng,
             batches=batches,
             validation=held_out,
             metrics=metrics,
@@ -135,8 +148,9 @@ class Trainer:
         )
         if resume and checkpoint is not None and Path(checkpoint).exists():
             run.load(checkpoint)
+        run.save()  # a place that cannot be written to is found out now
         self.history = history = run.history
-        with _interruptible() as interrupted, _mode(self.model, training=True), run.show(epochs, verbose):
+        with _interruptible() as interrupted, mode(self.model, training=True), run.show(epochs, verbose):
             try:
                 history.stopped = run.go(epochs, patience, interrupted)
                 run.save()
@@ -147,23 +161,26 @@ class Trainer:
             except AnomalyError:
                 history.stopped = "diverged"
                 raise
-        if run.best is not None:
-            self.model.load_state_dict(run.best)
+            finally:
+                run.restore()
         return history
 
     def evaluate(self, data: Any, *, batch_size: int = 500) -> dict[str, float]:
         """Loss and metrics over ``data``, in evaluation mode: means over the examples, by name."""
-        dataset = _dataset(data, "data")
-        return self._measure(dataset, self._metrics(dataset), np.arange(len(dataset)), batch_size)
+        dataset = _dataset(data, "evaluate(data")
+        if batch_size < 1:
+            raise ArgumentError(f"evaluate(batch_size={batch_size!r}): a batch has 1 example or more")
+        rows = np.arange(len(dataset))
+        return measure(self.model, self.loss, self._metrics(dataset), dataset, rows, batch_size)
 
     def _batches(self, data: Any, size: int | None) -> Batches:
         if not isinstance(data, Batches):
-            return Batches(_dataset(data, "data"), 100 if size is None else size, rng=self.rng)
+            return Batches(_dataset(data, "fit(data"), 100 if size is None else size, rng=self.rng)
         if size not in (None, data.size):
             raise ArgumentError(
                 f"fit({data!r}, batch_size={size}): the batches have a size already; leave batch_size out"
             )
-        _dataset(data.dataset, "data")
+        _dataset(data.dataset, "fit(data")
         return data
 
     def _metrics(self, dataset: Dataset) -> Mapping[str, Metric]:
@@ -172,188 +189,10 @@ class Trainer:
         targets = dataset[dataset.names[-1]]
         return {"accuracy": accuracy} if targets.dtype.kind in "iu" and targets.ndim == 1 else {}
 
-    @no_grad()
-    def _measure(
-        self, dataset: Dataset, metrics: Mapping[str, Metric], which: Array, batch_size: int
-    ) -> dict[str, float]:
-        totals = dict.fromkeys(("loss", *metrics), 0.0)
-        with _mode(self.model, training=False):
-            for start in range(0, len(which), batch_size):
-                *x, y = dataset[which[start : start + batch_size]]
-                outputs, loss = self._forward(x, y)
-                totals["loss"] += float(loss.item()) * len(y)
-                for name, value in _scores(metrics, outputs, y).items():
-                    totals[name] += value * len(y)
-        return {name: total / len(which) for name, total in totals.items()}
 
-    def _forward(self, inputs: list[Array], targets: Array) -> tuple[Any, Tensor]:
-        outputs = self.model(*map(tensor, inputs))
-        loss = self.loss(outputs, targets)
-        if not isinstance(loss, Tensor) or loss.size != 1:
-            raise ShapeError(f"fit: the loss is {describe(loss)}; return one number as a Tensor, e.g. its tg.mean")
-        return outputs, loss
-
-
-@dataclass
-class _Run:
-    """One call of ``fit``: what it was asked for, and how far it is."""
-
-    trainer: Trainer
-    batches: Batches
-    validation: Dataset | None
-    metrics: Mapping[str, Metric]
-    monitor: str
-    lr_decay: float
-    train_examples: int
-    stop_on_nan: bool
-    keep_best: bool
-    path: str | os.PathLike[str] | None
-    every: int | None
-
-    score: float = -math.inf
-    waited: int = 0  # epochs since the best
-    best: dict[str, Array] | None = None
-    history: History = field(default_factory=History)
-    bar: Any = None
-    talkative: bool = False
-
-    def __post_init__(self) -> None:
-        kind, _, name = self.monitor.partition(" ")
-        if name not in ("loss", *self.metrics) or kind not in KINDS[: 1 + (self.validation is not None)]:
-            raise ArgumentError(f"fit(monitor={self.monitor!r}): this is not measured; write e.g. 'train loss'")
-        if self.lr_decay != 1.0:  # an optimiser with a schedule refuses now, not after the first epoch
-            self.trainer.optimizer.lr = self.trainer.optimizer.lr
-
-    def go(self, epochs: int, patience: int | None, interrupted: list[bool]) -> str:
-        """Train until something ends it, and say what that was."""
-        while len(self.history.ends) < epochs:
-            if patience is not None and self.waited >= patience:
-                return "early"
-            for *inputs, targets in self.batches:
-                self.step(inputs, targets)
-                if interrupted:
-                    return "interrupted"
-            self.end_epoch()
-            if interrupted:
-                return "interrupted"
-        return "finished"
-
-    def step(self, inputs: list[Array], targets: Array) -> None:
-        optimizer, history = self.trainer.optimizer, self.history
-        optimizer.zero_grad()
-        outputs, loss = self.trainer._forward(inputs, targets)
-        value, rate = float(loss.item()), float(optimizer.lr)
-        if self.stop_on_nan and not math.isfinite(value):
-            raise AnomalyError(
-                f"fit: the loss is {value} at iteration {len(history.loss) + 1} (epoch {len(history.ends) + 1}); lower the "
-                "learning rate, look at the data, or go on with stop_on_nan=False"
-            )
-        loss.backward()
-        optimizer.step()
-        history.loss.append(value)
-        history.learning_rate.append(rate)
-        if self.bar is not None:
-            shown = {"loss": value, **_scores(self.metrics, outputs, targets)}
-            self.bar.set_postfix_str(_figures(shown), refresh=False)
-            self.bar.update()
-        if self.every is not None and len(history.loss) % self.every == 0:
-            self.save()
-
-    def end_epoch(self) -> None:
-        history, trainer = self.history, self.trainer
-        history.ends.append(len(history.loss))
-        data = self.batches.dataset
-        some = np.linspace(0, len(data) - 1, min(self.train_examples, len(data))).astype(np.intp)
-        measured = [("train", data, some)]
-        if self.validation is not None:
-            measured.append(("validation", self.validation, np.arange(len(self.validation))))
-        for kind, dataset, which in measured:
-            found = trainer._measure(dataset, self.metrics, which, max(self.batches.size, 500))
-            for name, value in found.items():
-                getattr(history, kind).setdefault(name, []).append(value)
-        self.judge()
-        if self.lr_decay != 1.0:
-            trainer.optimizer.lr = trainer.optimizer.lr * self.lr_decay
-        if self.talkative:
-            last = {f"{kind} {name}": curve[-1] for kind in KINDS for name, curve in getattr(history, kind).items()}
-            line = f"epoch {len(history.ends)}: {_figures(last)}"
-            sys.stdout.write(f"{line}\n") if self.bar is None else self.bar.write(line, file=sys.stdout)
-        if self.every is None:
-            self.save()
-
-    def judge(self) -> None:
-        """Whether this epoch is the best so far; nan never is."""
-        kind, _, name = self.monitor.partition(" ")
-        value = getattr(self.history, kind)[name][-1]
-        score = -value if name == "loss" else value
-        self.waited += 1
-        if score > self.score:
-            self.score, self.waited, self.history.best_epoch = score, 0, len(self.history.ends)
-            if self.keep_best:
-                self.best = {name: np.array(value) for name, value in self.trainer.model.state_dict().items()}
-
-    @contextmanager
-    def show(self, epochs: int, verbose: int) -> Iterator[None]:
-        """A progress bar, where one is wanted and there is tqdm."""
-        self.talkative = verbose >= 2
-        if verbose < 1 or importlib.util.find_spec("tqdm") is None:
-            yield
-            return
-        total = epochs * len(self.batches)
-        with importlib.import_module("tqdm").tqdm(total=total, initial=len(self.history.loss), unit="it") as self.bar:
-            yield
-
-    # -- the file ------------------------------------------------------------------------------------
-
-    def settings(self) -> dict[str, Any]:
-        """What has to be the same for the rest of the run to be the rest of this run."""
-        return {name: getattr(self, name) for name in ("monitor", "lr_decay", "train_examples", "keep_best")}
-
-    def generators(self) -> dict[str, np.random.Generator]:
-        return {"trainer": self.trainer.rng} | {f"model.{n}": g for n, g in self.trainer.model.named_generators()}
-
-    def save(self) -> None:
-        if self.path is None:
-            return
-        trainer = self.trainer
-        files.save(
-            self.path,
-            model=trainer.model,
-            optimizer=trainer.optimizer,
-            batches=self.batches,
-            generators=self.generators(),
-            history=self.history,
-            progress={name: getattr(self, name) for name in _PROGRESS},
-            settings=self.settings(),
-        )
-
-    def load(self, path: str | os.PathLike[str]) -> None:
-        parts = files.load(path)
-        head = f"fit(resume=True): {os.fspath(path)}"
-        if missing := {"model", "optimizer", "batches", "generators", "history", "progress", "settings"} - set(parts):
-            raise files.CheckpointError(f"{head} has no {min(missing)!r}, so fit did not write it; give another path")
-        generators = self.generators()
-        kinds = {name: state["bit_generator"] for name, state in parts["generators"].items()}
-        if {name: type(g.bit_generator).__name__ for name, g in generators.items()} != kinds:
-            raise files.CheckpointError(f"{head} has other random generators than this model; make it in the same way")
-        for name, value in self.settings().items():
-            if parts["settings"].get(name) != value:
-                raise files.CheckpointError(
-                    f"{head} is of a run with {name}={parts['settings'].get(name)!r}, this is {value!r}; set it as it "
-                    "was, or start anew with another path"
-                )
-        self.trainer.model.load_state_dict(parts["model"])
-        self.trainer.optimizer.load_state_dict(parts["optimizer"])
-        self.batches.load_state_dict(parts["batches"])
-        for name, generator in generators.items():
-            generator.bit_generator.state = parts["generators"][name]
-        self.history = History.from_state_dict(parts["history"])
-        self.history.stopped = ""
-        for name in _PROGRESS:
-            setattr(self, name, parts["progress"][name])
-
-
-_PROGRESS = ("score", "waited", "best")
+def _count(name: str, value: Any, least: int = 1) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise ArgumentError(f"fit({name}={value!r}): give an integer of {least} or more")
 
 
 def _dataset(data: Any, name: str) -> Dataset:
@@ -361,22 +200,10 @@ def _dataset(data: Any, name: str) -> Dataset:
         data = Dataset(x=data[0], y=data[1])
     if not isinstance(data, Dataset) or len(data.names) < 2 or not len(data):
         raise ArgumentError(
-            f"fit({name}={describe(data)}): give inputs and targets, a pair of arrays with a row for each example, or a "
-            "Dataset of at least two arrays, the last being the targets"
+            f"{name}={describe(data)}): give inputs and targets, a pair of arrays with a row for each example, or a "
+            "Dataset of at least two arrays, the last being the targets (Batches have one as .dataset)"
         )
     return data
-
-
-@contextmanager
-def _mode(model: Any, training: bool) -> Iterator[None]:
-    """Training or evaluation mode for a while; then every part is as it was."""
-    before = [(module, module.training) for _, module in model.named_modules()]
-    model.train(training)
-    try:
-        yield
-    finally:
-        for module, was in before:
-            module.training = was
 
 
 @contextmanager
@@ -401,12 +228,3 @@ def _interruptible() -> Iterator[list[bool]]:
         yield seen
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def _scores(metrics: Mapping[str, Metric], outputs: Any, targets: Array) -> dict[str, float]:
-    arrays = outputs.numpy() if isinstance(outputs, Tensor) else outputs
-    return {name: float(metric(arrays, targets)) for name, metric in metrics.items()}
-
-
-def _figures(values: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {value:.4g}" for name, value in values.items())
