@@ -19,6 +19,7 @@ import tinygraph as tg
 try:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from PIL import Image  # comes with matplotlib
     from tqdm import tqdm
 except ImportError as error:
     sys.exit(f'experiments: {error.name} is not installed; run: pip install "tinygraph[examples]"')
@@ -83,21 +84,30 @@ class Experiment:
 
 
 def main(experiment: Experiment, argv: list[str] | None = None) -> Numbers:
-    """The command: run, save ``NAME.png`` and ``NAME.json``, and print the finding next to the claim."""
-    settings = _parse(experiment, argv)
-    settings.out.mkdir(parents=True, exist_ok=True)
-    started = time.perf_counter()
+    """The command of one experiment: ``perform`` it as asked."""
+    parser = argparse.ArgumentParser(f"python -m examples.experiments.{experiment.name}", description=experiment.claim)
+    add_options(parser, experiment.data)
+    settings = Settings(experiment.name, **vars(parser.parse_args(argv)))
     try:
-        numbers = _plain(experiment.run(settings))
+        return perform(experiment, settings)
     except KeyboardInterrupt:
         sys.exit(f"\n{experiment.name}: stopped; the same command goes on where it was")
-    except tg.data.DataMissing as error:
+
+
+def perform(experiment: Experiment, settings: Settings) -> Numbers:
+    """Run, save ``NAME.png`` and ``NAME.json``, and print the finding next to the claim.
+
+    Data that are not there and a folder that cannot be written end the program, with a line that says so.
+    """
+    started = time.perf_counter()
+    try:
+        settings.out.mkdir(parents=True, exist_ok=True)
+        numbers = _plain(experiment.run(settings))
+        finding = _save(experiment, settings, numbers)
+    except (tg.data.DataMissing, tg.data.DataError) as error:
         sys.exit(str(error))
-    finding = experiment.finding(numbers)
-    asked = {"data": settings.data if experiment.data else None, "quick": settings.quick, "seed": settings.seed}
-    record = {"experiment": experiment.name, **asked, "claim": experiment.claim, "finding": finding, "numbers": numbers}
-    _write(settings.out / f"{experiment.name}.json", record)
-    experiment.plot(numbers).savefig(settings.out / f"{experiment.name}.png", dpi=100)
+    except OSError as error:
+        sys.exit(f"{settings.out}: cannot be written to ({error.strerror or error}); give another folder with --out")
     _Ledger(settings).forget()
     print(f"claimed: {experiment.claim}")
     print(f"found:   {finding}")
@@ -105,16 +115,30 @@ def main(experiment: Experiment, argv: list[str] | None = None) -> Numbers:
     return numbers
 
 
-def _parse(experiment: Experiment, argv: list[str] | None) -> Settings:
-    parser = argparse.ArgumentParser(f"python -m examples.experiments.{experiment.name}", description=experiment.claim)
-    if experiment.data:
-        parser.add_argument("--data", choices=experiment.data, default=experiment.data[0])
+def _save(experiment: Experiment, settings: Settings, numbers: Numbers) -> str:
+    finding = experiment.finding(numbers)
+    asked = {"data": settings.data if experiment.data else None, "quick": settings.quick, "seed": settings.seed}
+    record = {"experiment": experiment.name, **asked, "claim": experiment.claim, "finding": finding, "numbers": numbers}
+    _write(settings.out / f"{experiment.name}.json", record)
+    save(experiment.plot(numbers), settings.out / f"{experiment.name}.png")
+    return finding
+
+
+def add_options(parser: argparse.ArgumentParser, data: tuple[str, ...]) -> None:
+    """The options that every experiment has; ``data`` are the choices of ``--data``, none for no such option."""
+    if data:
+        parser.add_argument("--data", choices=data, default=data[0])
     parser.add_argument("--quick", action="store_true", help="seconds instead of minutes: fewer and smaller runs")
     parser.add_argument(
         "--out", type=Path, default=Path("out"), metavar="DIR", help="where the files go (default: out)"
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N")
-    return Settings(experiment.name, **vars(parser.parse_args(argv)))
+    parser.add_argument("--seed", type=_seed, default=0, metavar="N")
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no seed; give an integer of 0 or more")
+    return int(text)
 
 
 @dataclass
@@ -170,9 +194,17 @@ def train(
 ) -> tg.train.History:
     """Train a classifier; runs of one seed see the same batches. One that diverges ends there, and its history says so."""
     trainer = tg.train.Trainer(model, optimizer, tg.cross_entropy, rng=seed)
-    with suppress(tg.errors.AnomalyError):
+    with np.errstate(over="ignore", invalid="ignore"), suppress(tg.errors.AnomalyError):
         trainer.fit(data, epochs=epochs, batch_size=batch_size, validation=validation, verbose=0)
+    if trainer.history.interrupted:  # half a run is no result
+        raise KeyboardInterrupt
     return trainer.history
+
+
+def save(figure: Figure, path: Path) -> None:
+    """A PNG of 256 colours: a third of the size of one of all colours."""
+    figure.canvas.draw()
+    Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[:, :, :3]).quantize().save(path, optimize=True)
 
 
 def panels(

@@ -28,6 +28,7 @@ COMMANDS = {
     "python -m tinygraph demo batchnorm",
     "python -m tinygraph doctor",
     "python examples/gallery.py",
+    "python -m examples.experiments.weight_scales_mnist",
 }
 # Those whose output stands below them.
 SHOWN = {"python examples/published_backwards.py --brief"}
@@ -49,6 +50,8 @@ def output(command: str) -> str:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_code_runs_and_prints_what_the_text_says(page, tmp_path, monkeypatch):
+    if "tg.data.load_digits" in page.read_text(encoding="utf-8"):
+        pytest.importorskip("sklearn")
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, object] = {"__name__": "__main__"}
     printed = ""
