@@ -40,6 +40,7 @@ class Settings:
     quick: bool = False
     out: Path = Path("out")
     seed: int = 0
+    download: bool = False
 
     def each(self, items: Mapping[str, Item], work: Callable[[Item], Numbers]) -> dict[str, Numbers]:
         """``work`` for every item, with a progress bar. What is done is kept on disk until the experiment ends.
@@ -63,7 +64,7 @@ class Settings:
             train, test = tg.data.load_digits(images=images).split([0.8, 0.2], rng=0)
         else:
             read = {"mnist": tg.data.load_mnist, "cifar10": tg.data.load_cifar10}[self.data]
-            train, test = read(part="train", images=images), read(part="test", images=images)
+            train, test = (read(part=part, images=images, download=self.download) for part in ("train", "test"))
         return (train if limit is None else train.take(slice(limit))), test
 
 
@@ -105,7 +106,7 @@ def perform(experiment: Experiment, settings: Settings) -> Numbers:
         numbers = _plain(experiment.run(settings))
         finding = _save(experiment, settings, numbers)
     except (tg.data.DataMissing, tg.data.DataError) as error:
-        sys.exit(str(error))
+        sys.exit(str(error).replace("pass download=True", "pass --download"))
     except OSError as error:
         sys.exit(f"{settings.out}: cannot be written to ({error.strerror or error}); give another folder with --out")
     _Ledger(settings).forget()
@@ -128,6 +129,7 @@ def add_options(parser: argparse.ArgumentParser, data: tuple[str, ...]) -> None:
     """The options that every experiment has; ``data`` are the choices of ``--data``, none for no such option."""
     if data:
         parser.add_argument("--data", choices=data, default=data[0])
+        parser.add_argument("--download", action="store_true", help="fetch MNIST or CIFAR-10 if it is not there")
     parser.add_argument("--quick", action="store_true", help="seconds instead of minutes: fewer and smaller runs")
     parser.add_argument(
         "--out", type=Path, default=Path("out"), metavar="DIR", help="where the files go (default: out)"
@@ -151,7 +153,8 @@ class _Ledger:
     def __post_init__(self) -> None:
         name = self.settings.name
         self.path = self.settings.out / f"{name}.partial.json"
-        self.asked = {key: str(value) for key, value in asdict(self.settings).items() if key != "out"}
+        asked = asdict(self.settings).items()
+        self.asked = {key: str(value) for key, value in asked if key not in ("out", "download")}
         try:
             found = json.loads(self.path.read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):
