@@ -43,16 +43,21 @@ __all__ = sorted(
 )  # fmt: skip
 
 
-# Loaded when they are first asked for, so that ``import tinygraph`` stays light.
-_ON_DEMAND = ("checkpoint", "data", "draw_diff", "nn", "optim", "testing", "train")
+# Loaded when they are first asked for, so that ``import tinygraph`` stays light: each name, and the module that has it.
+_ON_DEMAND = {name: name for name in ("checkpoint", "compiler", "data", "lower", "nn", "optim", "testing", "train")}
+_ON_DEMAND |= {"compile": "compiler", "derive_source": "compiler", "draw_diff": "testing"}
 
 if TYPE_CHECKING:
     from . import checkpoint as checkpoint
+    from . import compiler as compiler
     from . import data as data
+    from . import lower as lower
     from . import nn as nn
     from . import optim as optim
     from . import testing as testing
     from . import train as train
+    from .compiler import compile as compile
+    from .compiler import derive_source as derive_source
     from .testing import draw_diff as draw_diff
 
     def __getattr__(name: str) -> Callable[..., Tensor]: ...
@@ -60,10 +65,11 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name):
-        if name in _ON_DEMAND:
-            module = importlib.import_module(".testing" if name == "draw_diff" else f".{name}", __name__)
-            return getattr(module, name) if name == "draw_diff" else module
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        home = _ON_DEMAND.get(name)
+        if home is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        module = importlib.import_module(f".{home}", __name__)
+        return module if home == name else getattr(module, name)
 
 
 def __dir__() -> list[str]:

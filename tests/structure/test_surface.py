@@ -34,8 +34,10 @@ def test_all_is_sorted_and_true():
 
 
 def test_what_comes_on_demand():
-    assert tg._ON_DEMAND == ("checkpoint", "data", "draw_diff", "nn", "optim", "testing", "train")
-    assert tg.draw_diff is tg.testing.draw_diff
+    modules = "checkpoint compiler data lower nn optim testing train".split()
+    functions = {"compile": tg.compiler, "derive_source": tg.compiler, "draw_diff": tg.testing}
+    assert set(tg._ON_DEMAND) == {*modules, *functions}
+    assert all(getattr(tg, name) is getattr(module, name) for name, module in functions.items())
 
 
 @pytest.mark.parametrize("name", [*tg.__all__, *tg._ON_DEMAND])

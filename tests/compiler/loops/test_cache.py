@@ -1,0 +1,95 @@
+"""Kernels on disk: loaded by the next process, and never a reason to fail."""
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+pytest.importorskip("numba")
+
+PROGRAM = """
+import os, sys
+import numpy as np
+import numba.core.caching as caching
+loaded = []
+load = caching.FunctionCache.load_overload
+def spy(self, *args):
+    found = load(self, *args)
+    loaded.append(found is not None)
+    return found
+caching.FunctionCache.load_overload = spy
+import tinygraph as tg
+from tinygraph.compiler.graphs import valueless
+from tinygraph.compiler.loops.backend import build
+x = np.arange(12.0).reshape(4, 3)
+kernel = build(valueless(tg.trace(lambda x: tg.sum(x * 2 + 1, axis=0), x)))
+np.testing.assert_array_equal(kernel(x)[0], (x * 2 + 1).sum(axis=0))
+print("loaded" if loaded == [True] else "compiled")
+"""
+
+
+def run(folder, **environment):
+    """What a process of its own did for its kernel."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", PROGRAM],
+        env={**os.environ, "TINYGRAPH_CACHE": str(folder), **environment}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cache") / "made" / "here"
+    assert run(folder) == "compiled"
+    assert run(folder) == "loaded"
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("suffix", "damage"),
+    [("sum", "gone"), ("sum", "flipped"), ("nbi", "cut"), ("nbi", "empty"), ("nbc", "flipped"), ("nbc", "gone")],
+)
+def test_damage_is_repaired(warm, suffix, damage):
+    (path,) = warm.rglob(f"*.{suffix}")
+    content = path.read_bytes()
+    if damage == "gone":
+        path.unlink()
+    else:
+        middle = len(content) // 2
+        flipped = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+        path.write_bytes({"cut": content[:middle], "flipped": flipped, "empty": b""}[damage])
+    assert run(warm) == "compiled"
+    assert run(warm) == "loaded"
+
+
+def test_a_text_that_was_changed_is_written_again(warm):
+    (path,) = warm.rglob("*.py")
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"* x0", b"+ x0") + b"raise SystemExit(3)")
+    assert run(warm) in ("loaded", "compiled")  # the machine code is that of the right text still
+    assert path.read_bytes() == content
+
+
+def test_processes_at_the_same_time(tmp_path):
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda _: run(tmp_path), range(3)))
+    assert run(tmp_path) in ("loaded", "compiled")
+    assert run(tmp_path) == "loaded"
+
+
+def test_a_folder_that_others_can_write_to_is_not_used(tmp_path):
+    folder = tmp_path / "kernels"
+    folder.mkdir()
+    folder.chmod(0o777)
+    assert run(tmp_path) == run(tmp_path) == "compiled"
+    assert not list(folder.iterdir())
+
+
+def test_no_folder(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("no folder")
+    assert run(file) == "compiled"
+    assert file.read_text() == "no folder"

@@ -1,0 +1,240 @@
+"""``compile``: a function that records itself once for each kind of call, and from then on runs what was made of that."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..core.array import is_weak
+from ..core.convert import operand
+from ..core.graph import Graph, argument_names, flatten
+from ..core.scope import ANOMALY, GRAD, TRACE, mode
+from ..core.tensor import Tensor, describe, make
+from ..errors import ArgumentError, MissingExtra
+from .capture import Capture, Place, capture, is_dynamic
+from .passes import Stage, optimise
+
+# Where each backend lives: a module with ``build(graph)``, which gives a callable of arrays with a ``source``.
+BACKENDS = {
+    "numpy": ("tinygraph.compiler.numpy_backend", "numpy"),
+    "numba": ("tinygraph.compiler.loops.backend", "numba"),
+    "jax": ("tinygraph.lower.jax", "jax"),
+}
+_EXTRAS = {"numba": "compile", "jax": "jax"}
+
+
+def compile(fn: Any = None, *, backend: Any = "auto", exact: bool = False) -> Any:
+    """``fn`` as a compiled function, also as a decorator: ``@tg.compile`` or ``@tg.compile(backend="numba")``.
+
+    The first call with arguments of new shapes, dtypes or structure runs ``fn`` itself, recorded; what was recorded is
+    simplified, fused and turned into code, which later calls run. Parameters, buffers and ``.grad`` that ``fn`` reads
+    or writes are inputs and outputs of that code, so a whole training step (forward, ``backward``, ``optimizer.step()``)
+    is compiled as it stands. Arguments that are arrays, Tensors or numbers are given anew at each call; words, flags,
+    functions and modules are part of the program, and so is everything else that ``fn`` finds outside: a Python number
+    or an array that it closes over is a constant. Random draws stay random. Results have no history.
+
+    ``backend`` is ``"numpy"``, ``"numba"`` (the extra ``compile``), ``"jax"`` (the extra ``jax``), ``"auto"`` for numba
+    where it is installed, else numpy, or an object with ``build(graph)``. With ``exact`` only passes that keep
+    every bit are done, so the numpy backend gives what ``fn`` gives, to the bit. Under ``tg.debug_anomaly()``, and inside a
+    traced function, ``fn`` itself runs.
+
+    Raises: TraceError where ``fn`` reads a value that another call may change (``if t:``, ``float(t)``, ``t.numpy()``);
+    ArgumentError for an argument that requires a gradient, which would be lost; MissingExtra.
+
+    >>> import numpy as np, tinygraph as tg
+    >>> @tg.compile(backend="numpy")
+    ... def normalise(x):
+    ...     return (x - tg.mean(x)) / tg.std(x)
+    >>> normalise(np.array([1.0, 3.0])), normalise(np.array([2.0, 2.0, 5.0])).shape
+    (tensor([-1.,  1.]), (3,))
+    """
+    if fn is None:
+        return functools.partial(compile, backend=backend, exact=exact)
+    if not callable(fn):
+        raise ArgumentError(f"compile({describe(fn)}): compiles a function; write tg.compile(fn)")
+    _known(backend)
+    return fn if isinstance(fn, Compiled) else Compiled(fn, backend, exact)
+
+
+@dataclass(frozen=True)
+class Program:
+    """One recorded call, compiled: what was captured, what each pass made of it, and the code."""
+
+    capture: Capture
+    stages: list[Stage]
+    kernel: Any
+
+    def __call__(self, arrays: list[Any]) -> Any:
+        """Run it on the arguments, write the state back, and give the results in their structure."""
+        captured = self.capture
+        outputs = self.kernel(*arrays, *[slot.read() for slot in captured.reads])
+        for slot, place in captured.writes:
+            slot.write(None if place is None else np.asarray(outputs[place]))
+        results = [make(np.asarray(outputs[r.index])) if isinstance(r, Place) else r for r in captured.results]
+        return captured.tree.build(results)
+
+
+class Compiled:
+    """A function that is compiled once for each kind of call; made by :func:`compile`."""
+
+    def __init__(self, fn: Callable[..., Any], backend: Any, exact: bool) -> None:
+        functools.update_wrapper(self, fn)
+        self.fn = fn
+        self.backend = backend
+        self.exact = exact
+        self._programs: dict[Any, list[Program]] = {}
+        self._latest: Program | None = None
+        self._lock = threading.RLock()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the code for this kind of call; the first time, run the function itself and make the code."""
+        bits = mode.get()
+        if bits & (TRACE | ANOMALY):
+            return self.fn(*args, **kwargs)
+        leaves, tree = flatten((args, kwargs))
+        key = (tree, bits, *map(self._kind, leaves))
+        program = self._find(key)
+        if program is None:
+            with self._lock:
+                program = self._find(key)
+                if program is None:
+                    return self._make(key, args, kwargs)
+        return program([_array(leaf) for leaf in leaves if is_dynamic(leaf)])
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        return self if instance is None else functools.partial(self, instance)
+
+    def __repr__(self) -> str:
+        count = sum(map(len, self._programs.values()))
+        return f"<compiled {self._name}: {count} program{'s' * (count != 1)}>"
+
+    @property
+    def _name(self) -> str:
+        return getattr(self.fn, "__name__", type(self.fn).__name__)
+
+    def argument_names(self, count: int) -> list[str]:
+        """What the function calls its arguments, for traces and checks."""
+        return argument_names(self.fn, count)
+
+    def _kind(self, leaf: Any) -> Any:
+        """What a program takes for granted of one argument."""
+        if isinstance(leaf, Tensor):
+            if leaf._requires and mode.get() & GRAD:
+                raise ArgumentError(
+                    f"compiled {self._name}({describe(leaf)}): this argument requires a gradient, which a compiled function "
+                    f"does not pass on; compile the derivative too, tg.compile(tg.vjp_fn({self._name})), or give x.detach()"
+                )
+            leaf = leaf._data
+        if isinstance(leaf, (np.ndarray, np.generic)):
+            return leaf.shape, leaf.dtype
+        if is_dynamic(leaf):
+            return type(leaf)
+        try:
+            hash(leaf)
+        except TypeError:
+            raise ArgumentError(
+                f"compiled {self._name}({type(leaf).__name__}): this argument is no array, and cannot be compared with that of "
+                "another call; give arrays, numbers, words, or something that can be hashed"
+            ) from None
+        return type(leaf), leaf
+
+    def _find(self, key: Any) -> Program | None:
+        found = (program for program in self._programs.get(key, ()) if program.capture.still_holds())
+        return next(found, None)
+
+    def _make(self, key: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        builder = _load(self.backend)
+        result, captured = capture(self.fn, args, kwargs)
+        stages = optimise(captured.graph, exact=self.exact)
+        self._latest = Program(captured, stages, builder.build(stages[-1].graph))
+        self._programs.setdefault(key, []).append(self._latest)
+        return result
+
+    # -- what was made of it -------------------------------------------------------------------------
+
+    def _program(self, what: str) -> Program:
+        if self._latest is None:
+            raise ArgumentError(f"{what}(compiled {self._name}): nothing is compiled yet; call it once")
+        return self._latest
+
+    @property
+    def graph(self) -> Graph:
+        """The graph of the latest program, after all passes: shapes and dtypes, no values."""
+        return self._program("graph").stages[-1].graph
+
+    @property
+    def source(self) -> str:
+        """The code of the latest program, as Python text."""
+        source: str = self._program("source").kernel.source
+        return source
+
+    @property
+    def stages(self) -> list[Stage]:
+        """The latest program's graph as it was recorded and after each pass that changed it: ``(name, graph)``."""
+        return list(self._program("stages").stages)
+
+    def explain(self) -> None:
+        """Print what each pass did to the latest program, and how many kernels it became."""
+        program = self._program("explain")
+        rows = [(stage.name, len(stage.graph.nodes)) for stage in program.stages]
+        width = max(len(name) for name, _ in rows)
+        lines = [f"{self._name}: {program.stages[0].graph!r}"]
+        before = rows[0][1]
+        for name, count in rows:
+            change = f"{count - before:+d}" if count != before else ""
+            lines.append(f"  {name:<{width}}  {count:>5} nodes  {change}".rstrip())
+            before = count
+        sys.stdout.write("\n".join([*lines, f"  {program.kernel!r}"]) + "\n")
+
+    def draw(self, stage: str | int = -1, **options: Any) -> Any:
+        """The picture of the latest program's graph at a stage, by name or number; options are those of ``tg.draw``.
+
+        Raises: ArgumentError for a stage that there is not.
+        """
+        stages = self.stages
+        names = [found.name for found in stages]
+        if isinstance(stage, str):
+            if stage not in names:
+                raise ArgumentError(f"draw(stage={stage!r}): there is no such stage; choose one of {', '.join(names)}")
+            stage = names.index(stage)
+        return stages[stage].graph.draw(**{"values": "shape", **options})
+
+
+def _array(leaf: Any) -> Any:
+    """The array of an argument, or the Python number."""
+    data = leaf._data if isinstance(leaf, Tensor) else leaf
+    if is_weak(data) or (type(data) is np.ndarray and data.dtype.isnative):
+        return data
+    return operand(data)._data
+
+
+def _known(backend: Any) -> None:
+    if not hasattr(backend, "build") and backend not in ("auto", *BACKENDS):
+        names = ", ".join(map(repr, ("auto", *BACKENDS)))
+        raise ArgumentError(
+            f"compile(backend={backend!r}): unknown; write one of {names}, or give an object with build(graph)"
+        )
+
+
+def _load(backend: Any) -> Any:
+    if hasattr(backend, "build"):
+        return backend
+    if backend == "auto":
+        backend = "numba" if importlib.util.find_spec("numba") else "numpy"
+    module, needs = BACKENDS[backend]
+    if not importlib.util.find_spec(needs):
+        raise MissingExtra(
+            f'compile(backend={backend!r}): {needs} is not installed; run: pip install "tinygraph[{_EXTRAS[backend]}]"'
+        )
+    return importlib.import_module(module)
+
+
+__all__ = ["BACKENDS", "Compiled", "Program", "compile"]

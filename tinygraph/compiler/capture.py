@@ -1,0 +1,259 @@
+"""A run of a function as a graph: its arguments, and the state that outlives the call, are inputs and outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..core.array import is_weak
+from ..core.convert import operand
+from ..core.graph import Graph, Tree, argument_names, by_serial, flatten, paths, source
+from ..core.node import next_serial
+from ..core.scope import TRACE, Recorder, Setting, flags, recorder
+from ..core.tensor import Argument, Parameter, Tensor, describe, make
+from ..errors import DTypeError, TinygraphError, TraceError
+from ..ops.elementwise import astype
+from .graphs import again, symbol
+
+
+class Slot(NamedTuple):
+    """State that outlives a call: the array of a Parameter, or its ``.grad``."""
+
+    parameter: Parameter
+    kind: str  # "data" or "grad"
+
+    def read(self) -> Any:
+        """The array; None for a gradient that there is not."""
+        if self.kind == "data":
+            return self.parameter._data
+        grad = self.parameter.grad
+        return None if grad is None else grad._data
+
+    def outline(self) -> Any:
+        """What a program takes for granted of the state that it reads."""
+        data = self.read()
+        return None if data is None else (data.shape, data.dtype, self.parameter._requires)
+
+    def write(self, array: Any) -> None:
+        if self.kind == "data":
+            self.parameter._data = array
+            self.parameter.stamp = next_serial()
+        else:
+            self.parameter.grad = None if array is None else make(array)
+
+
+@dataclass(frozen=True)
+class Capture:
+    """What one run was. The graph's inputs are the arguments that are arrays or numbers, then the ``reads``.
+
+    Its outputs are the results, then the ``writes`` that are no None. ``holds`` are what the run found and
+    took for granted, as pairs of a question and its answer.
+    """
+
+    graph: Graph
+    reads: tuple[Slot, ...]
+    writes: tuple[tuple[Slot, int | None], ...]  # and the place among the outputs
+    results: tuple[Any, ...]  # for each leaf of the result its place among the outputs, or what is no Tensor
+    tree: Tree
+    holds: tuple[tuple[Callable[[], Any], Any], ...]
+
+    def still_holds(self) -> bool:
+        """Whether a run now would be recorded as this one was."""
+        return all(ask() == answer for ask, answer in self.holds)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A result among the outputs of a graph."""
+
+    index: int
+
+
+def is_dynamic(leaf: Any) -> bool:
+    """Whether an argument is given anew at each call; others are part of the program."""
+    return isinstance(leaf, (Tensor, np.ndarray, np.generic)) or (is_weak(leaf) and not isinstance(leaf, bool))
+
+
+def capture(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Capture]:
+    """Run ``fn`` once, for real and recorded: its result, without history, and what was recorded.
+
+    Raises: TraceError where a value is read that another call may change.
+    """
+    leaves, tree = flatten((args, kwargs))
+    opened = [_open(leaf, name) for leaf, name in zip(leaves, _names(fn, args, tree), strict=True)]
+    given = [t for leaf, t in zip(leaves, opened, strict=True) if is_dynamic(leaf)]
+    log = _Log(next_serial())
+    with flags(add=TRACE), Setting(recorder, lambda _: log):
+        new_args, new_kwargs = tree.build(opened)
+        result = fn(*new_args, **new_kwargs)
+    outputs, out_tree = flatten(result)
+    found = [_result(fn, value) for value in outputs]
+    captured = _Builder(log, given).build(found, out_tree)
+    log.release()
+    plain = [make(t._data) if isinstance(t, Tensor) else t for t in found]
+    return out_tree.build(plain), captured
+
+
+def _names(fn: Callable[..., Any], args: tuple[Any, ...], tree: Tree) -> list[str]:
+    positional, keywords = tree.children
+    names = [
+        p
+        for child, name in zip(positional.children, argument_names(fn, len(args)), strict=True)
+        for p in paths(child, name)
+    ]
+    return names + [
+        p for key, child in zip(keywords.keys, keywords.children, strict=True) for p in paths(child, str(key))
+    ]
+
+
+def _open(leaf: Any, name: str) -> Any:
+    """A fresh leaf with the same values; what is no array and no number is passed on as it is."""
+    if not is_dynamic(leaf):
+        return leaf
+    given = operand(leaf)
+    fresh = make(given._data, kind=Argument)
+    fresh.name = given.name or name
+    return fresh
+
+
+def _result(fn: Callable[..., Any], value: Any) -> Any:
+    if value is None or isinstance(value, (bool, str)):
+        return value
+    try:
+        return operand(value)
+    except TinygraphError:
+        name = getattr(fn, "__name__", type(fn).__name__)
+        raise DTypeError(
+            f"compile of {name}: returned {describe(value)} where a Tensor is due; return Tensors"
+        ) from None
+
+
+class _Log(Recorder):
+    """The state that a run has touched, and what it was before."""
+
+    def __init__(self, since: int) -> None:
+        self.since = since
+        self.writes: dict[Parameter, list[tuple[int, Tensor]]] = {}  # (stamp, value), in order
+        self.before: dict[Parameter, Any] = {}  # the arrays of those
+        self.grads: dict[Parameter, tuple[Tensor | None, bool]] = {}  # before, and whether it was read
+        self.modes: dict[Any, bool] = {}
+
+    def assigned(self, parameter: Any, value: Any, dtype: Any) -> None:
+        self.before.setdefault(parameter, parameter._data)
+        given = operand(value)
+        if given.dtype != dtype or is_weak(given._data):
+            given = astype(given, dtype)
+        self.writes.setdefault(parameter, []).append((next_serial(), given))
+
+    def graded(self, leaf: Any, before: Any, reading: bool) -> None:
+        if not isinstance(leaf, Parameter):
+            raise TraceError(
+                f"compile({describe(leaf)}): backward would add to the .grad of a Tensor that is no Parameter, and the "
+                "compiled code would not; make it a tg.Parameter, or use tg.grad"
+            )
+        self.grads.setdefault(leaf, (before, reading))
+
+    def asked(self, module: Any) -> None:
+        self.modes.setdefault(module, module._training)
+
+    def release(self) -> None:
+        """Gradients that were recorded keep their values alone."""
+        for p in self.grads:
+            if p.grad is not None and p.grad.node is not None:
+                p.grad = make(p.grad._data)
+
+
+class _Builder:
+    """What a log and the recorded nodes say, as a graph whose inputs are arguments and state."""
+
+    def __init__(self, log: _Log, given: Sequence[Tensor]) -> None:
+        self.log = log
+        self.given = list(given)
+        self.reads: dict[Slot, Tensor] = {}  # state that is read, and its symbol
+        self.fresh: dict[Tensor, Tensor] = {t: symbol(t) for t in given}
+        self.slots = {before: Slot(p, "grad") for p, (before, _) in log.grads.items() if before is not None}
+        self.leaves: dict[Tensor, Tensor] = {}
+
+    def build(self, found: Sequence[Any], tree: Tree) -> Capture:
+        results = [t for t in found if isinstance(t, Tensor)]
+        writes = list(self._writes())
+        ends = [(t, next_serial()) for t in results] + [(t, next_serial()) for _, t in writes if t is not None]
+        for t in self._order([self._now(t, serial) for t, serial in ends]):
+            serial = t.node.serial  # type: ignore[union-attr]
+            self.fresh[t] = again(t, [self._symbol(self._now(x, serial)) for x in t.node.inputs])  # type: ignore[union-attr]
+        outputs = [self._symbol(self._now(t, serial)) for t, serial in ends]
+        places, written = iter(range(len(results))), iter(range(len(results), len(outputs)))
+        graph = Graph(outputs, [*(self.fresh[t] for t in self.given), *self.reads.values()])
+        return Capture(
+            graph,
+            tuple(self.reads),
+            tuple((slot, None if t is None else next(written)) for slot, t in writes),
+            tuple(Place(next(places)) if isinstance(t, Tensor) else t for t in found),
+            tree,
+            tuple(self._holds()),
+        )
+
+    def _writes(self) -> Iterator[tuple[Slot, Tensor | None]]:
+        """State that is not what it was: the last value of each."""
+        for p, history in self.log.writes.items():
+            yield Slot(p, "data"), history[-1][1]
+        for p, (before, _) in self.log.grads.items():
+            if p.grad is not before:
+                yield Slot(p, "grad"), p.grad
+
+    def _now(self, t: Tensor, serial: int) -> Tensor:
+        """What an op of that serial reads when it reads ``t``: the last value assigned before, past identities."""
+        t = source(t)
+        while isinstance(t, Parameter):
+            earlier = [write for write in self.log.writes.get(t, ()) if write[0] < serial]
+            if not earlier:
+                return t
+            serial, value = earlier[-1]
+            t = source(value)
+        return t
+
+    def _order(self, ends: Sequence[Tensor]) -> list[Tensor]:
+        """All recorded results that the ends need, in program order."""
+        seen = {t for t in ends if t.node is not None}
+        stack = list(seen)
+        while stack:
+            node = stack.pop().node
+            assert node is not None
+            for x in node.inputs:
+                now = self._now(x, node.serial)
+                if now.node is not None and now not in seen:
+                    seen.add(now)
+                    stack.append(now)
+        return sorted(seen, key=by_serial)
+
+    def _symbol(self, t: Tensor) -> Tensor:
+        """What stands for a Tensor in the graph."""
+        known = self.fresh.get(t)
+        if known is None:
+            known = self.fresh[t] = self._leaf(t)
+        return known
+
+    def _leaf(self, t: Tensor) -> Tensor:
+        """A leaf that was not given: state, or a constant."""
+        slot = Slot(t, "data") if isinstance(t, Parameter) else self.slots.get(t)
+        if slot is not None:
+            before = self.log.before.get(slot.parameter, t._data) if slot.kind == "data" else t._data
+            name = slot.parameter.name or "parameter"
+            self.reads[slot] = leaf = symbol(make(before), name if slot.kind == "data" else f"∂{name}")
+            return leaf
+        constant = make(t._data)
+        constant.name = t.name
+        return constant
+
+    def _holds(self) -> Iterator[tuple[Callable[[], Any], Any]]:
+        for module, training in self.log.modes.items():
+            yield partial(getattr, module, "_training"), training
+        for slot, leaf in self.reads.items():
+            yield slot.outline, (leaf.shape, leaf.dtype, slot.parameter._requires)
+        for p, (before, was_read) in self.log.grads.items():
+            if was_read and before is None:
+                yield Slot(p, "grad").outline, None

@@ -1,0 +1,1 @@
+"""The Numba backend: elementwise work and the sums around it as one loop nest with several results."""

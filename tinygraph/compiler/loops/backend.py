@@ -1,0 +1,201 @@
+"""The Numba backend: regions of a graph as compiled loops, the rest as NumPy."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from typing import Any
+
+import numpy as np
+
+from ...core.graph import Graph
+from ...core.tensor import Argument, Tensor
+from .. import numpy_backend
+from ..graphs import again, number, outline, rewrite
+from .kernels import compiled, run_all, threads
+from .nests import Nest, nest
+from .operations import ALIGN
+from .regions import Grouping, Region, read_of
+from .text import write
+from .writer import WIDTH, Text
+
+WORTH_THREADS = 100_000  # elements of a nest, from which on a second thread gains more than it costs
+
+
+class Loops:
+    """A loop nest as one function of its operands, for arrays of the traced shapes."""
+
+    def __init__(self, made: Nest, name: str) -> None:
+        self.name = name
+        self.nest = made
+        self.text = write(made)
+        self.results = made.results
+        runtime = [s.tensor for s in made.numbers if not _is_constant(s.tensor)]
+        self.operands = list(dict.fromkeys([*(s.tensor for s in made.arrays), *runtime]))
+        place = {t: i for i, t in enumerate(self.operands)}
+        self._reads = [place[s.tensor] for s in made.arrays]
+        self._numbers = [(i, place[s.tensor]) for i, s in enumerate(made.numbers) if s.tensor in place]
+        count = math.prod(made.sizes[d] for d in made.summed)
+        known = [0.0 if s.tensor in place else float(s.tensor._data) for s in made.numbers]
+        self._constants = np.array([*known, float(count)])
+        self._made = [(t.shape, t.dtype) for t in made.results]
+        self._stages = stages(made, self.text, threads())
+        self._kernel = compiled(self.text.source)
+
+    @property
+    def function(self) -> Any:
+        return self
+
+    def __call__(self, *operands: Any) -> Any:
+        arrays = [_flat(operands[i]) for i in self._reads]
+        results = [np.empty(shape, dtype) for shape, dtype in self._made]
+        numbers = self._constants
+        if self._numbers:
+            numbers = numbers.copy()
+            for i, place in self._numbers:
+                numbers[i] = operands[place]
+        given = (*arrays, *(r.reshape(-1) for r in results))
+        scratch = self._scratch(max(map(len, self._stages)))
+        for stage in self._stages:
+            run_all(self._kernel, [(*given, n, numbers, *scratch[i]) for i, n in enumerate(stage)])
+        return results[0] if len(results) == 1 else tuple(results)
+
+    def _scratch(self, workers: int) -> list[tuple[Any, ...]]:
+        """Rows for each worker; what lies between the loops is shared where all work on the same columns."""
+        text, together = self.text, len(self._stages) > 1
+
+        def between() -> tuple[list[Any], list[Any]]:
+            count = text.totals * WIDTH * (workers if together else 1)
+            return [np.empty(k * WIDTH, c) for c, k in text.rows.items()], [np.empty(count)] if count else []
+
+        shared = between()
+        found = []
+        for i in range(workers):
+            rows, total = shared if together or not i else between()
+            found.append((*rows, *(np.empty(k * WIDTH, c) for c, k in text.partial.items()), *total))
+        return found
+
+
+def _is_constant(t: Tensor) -> bool:
+    return t.node is None and not isinstance(t, Argument)
+
+
+def _flat(array: Any) -> Any:
+    array = np.asarray(array)
+    flags = array.flags
+    return (array if flags.c_contiguous and flags.aligned else np.array(array, order="C")).reshape(-1)
+
+
+# -- who does what ------------------------------------------------------------------------------------
+
+
+def stages(made: Nest, text: Text, workers: int) -> list[list[Any]]:
+    """What the kernel is told at each call: stages one after the other, the parts of one at the same time."""
+    sizes, steps = made.sizes, len(text.steps)
+    count = workers if math.prod(sizes) >= WORTH_THREADS else 1
+    columns = sizes[-1]
+
+    def part(
+        start: int,
+        stop: int,
+        left: int = 0,
+        right: int = columns,
+        first: int = 0,
+        last: int = steps,
+        at: int = 0,
+        of: int = 1,
+    ) -> Any:
+        return np.array([*sizes, start, stop, left, right, first, last, at, of], np.uint64)
+
+    if text.form != "columns" or len(made.kept) > 1:
+        extent = sizes[made.kept[0]] if made.kept else 1
+        return [[part(a, b) for a, b in _shares(extent, count)]]
+    rows = sizes[made.summed[0]]
+    if count == 1 or columns >= count * WIDTH:
+        return [[part(0, rows, a, b) for a, b in _shares(columns, count)]]
+    shares = _shares(rows, count)
+    found = []
+    for left in range(0, columns, WIDTH):
+        right = min(left + WIDTH, columns)
+        for step, is_loop in enumerate(text.steps):
+            here = list(enumerate(shares)) if is_loop else [(0, (0, rows))]
+            found.append([part(a, b, left, right, step, step + 1, i, len(shares)) for i, (a, b) in here])
+    return found
+
+
+def _shares(extent: int, count: int) -> list[tuple[int, int]]:
+    """A range cut into at most ``count`` parts of about one length."""
+    count = max(1, min(count, extent))
+    return [(extent * i // count, extent * (i + 1) // count) for i in range(count)]
+
+
+# -- the program --------------------------------------------------------------------------------------
+
+
+def build(graph: Graph) -> numpy_backend.Kernel:
+    """A function that computes a graph with compiled loops, called in the order of the program.
+
+    Equal to the ops one by one within their rounding bound: sums are added in another order, and a division by
+    a sum's result is a multiplication by its reciprocal.
+    """
+    graph = rewrite(graph, _known_shapes)
+    units, made = plan(graph)
+    kernel = numpy_backend.build(graph, units)
+    kernel.source = "\n\n".join([kernel.source, *(f"# {u.name}\n{u.text.source}" for u in made)])
+    return kernel
+
+
+def _known_shapes(t: Tensor, operands: tuple[Tensor, ...]) -> Tensor | None:
+    """Sizes are known for a kernel: no array has to be kept for its shape alone."""
+    name = t.node.op.name  # type: ignore[union-attr]
+    if name == "size":
+        return number(t._data)
+    if name == "spread" and operands[1].node is not None:
+        return again(t, (operands[0], number(outline(operands[1]._data))))
+    return None
+
+
+def plan(graph: Graph) -> tuple[list[Tensor | Loops], list[Loops]]:
+    """The nodes of a graph in an order to run them, with loops in the place of those that they compute."""
+    grouping = Grouping(graph)
+    regions = [r for r in grouping.regions() if _pays(r)]
+    home = {t: r for r in regions for t in r.nodes}
+    wanted = {x for x in graph.outputs if x in home}
+    for t in graph.nodes:
+        wanted.update(x for x in read_of(t, graph.operands(t)) if x in home and home.get(t) is not home[x])
+    made = {r: Loops(nest(graph, grouping, r, wanted), f"loops{i}") for i, r in enumerate(regions)}
+    return _ordered(graph, home, made), list(made.values())
+
+
+def _pays(region: Region) -> bool:
+    """One op alone, or arithmetic on single numbers, NumPy does as fast."""
+    return math.prod(region.space) > 1 and sum(t.node.op.name not in ALIGN for t in region.nodes) > 1  # type: ignore[union-attr]
+
+
+def _ordered(graph: Graph, home: dict[Tensor, Region], made: dict[Region, Loops]) -> list[Tensor | Loops]:
+    """Program order, where loops come as soon as all that they read is there."""
+    first: dict[Any, int] = {}
+    readers: dict[Any, list[Any]] = {}
+    missing: dict[Any, int] = {}
+    for i, t in enumerate(graph.nodes):
+        unit: Any = home.get(t, t)
+        first.setdefault(unit, i)
+        missing.setdefault(unit, 0)
+        for x in dict.fromkeys(read_of(t, graph.operands(t))):
+            source: Any = home.get(x, x)
+            if x.node is not None and source is not unit:
+                readers.setdefault(source, []).append(unit)
+                missing[unit] += 1
+    ready = [(i, k) for k, (unit, i) in enumerate(first.items()) if not missing[unit]]
+    everything = list(first)
+    index = {unit: k for k, unit in enumerate(everything)}
+    heapq.heapify(ready)
+    order: list[Tensor | Loops] = []
+    while ready:
+        unit = everything[heapq.heappop(ready)[1]]
+        order.append(made.get(unit, unit))
+        for reader in readers.get(unit, ()):
+            missing[reader] -= 1
+            if not missing[reader]:
+                heapq.heappush(ready, (first[reader], index[reader]))
+    return order

@@ -1,0 +1,1 @@
+"""Graphs in other engines: the same nodes, run by other people's compilers."""
