@@ -39,9 +39,9 @@ def accuracy(outputs: Array, targets: Array) -> float:
     return float(np.mean(np.argmax(_plain(outputs), axis=-1) == targets))
 
 
-def forward(model: Any, loss: Loss, inputs: list[Array], targets: Array) -> tuple[Any, Tensor]:
+def forward(model: Any, loss: Loss, inputs: list[Any], targets: Any) -> tuple[Any, Tensor]:
     """What a model gives for a batch, and its loss, which has to be one number."""
-    outputs = model(*map(tensor, inputs))
+    outputs = model(*[x if isinstance(x, Tensor) else tensor(x) for x in inputs])
     value = loss(outputs, targets)
     if not isinstance(value, Tensor) or value.size != 1:
         raise ShapeError(f"fit: the loss is {describe(value)}; return one number as a Tensor, e.g. its tg.mean")

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 
 from .. import checkpoint as files
+from ..compiler import compile
+from ..core.tensor import Tensor
 from ..data import Batches, Dataset
 from ..errors import AnomalyError, ArgumentError, CheckpointError, ShapeError
 from .history import KINDS, History
@@ -42,6 +44,7 @@ class Run:
     keep_best: bool
     path: str | os.PathLike[str] | None
     every: int | None
+    compiled: bool | str = False
 
     score: float = -math.inf
     waited: int = 0  # epochs since the best
@@ -58,6 +61,9 @@ class Run:
             raise ArgumentError(f"fit(monitor={self.monitor!r}): this is not measured; write one of {known}")
         if self.lr_decay != 1.0:  # an optimiser with a schedule refuses now, not after the first epoch
             self.optimizer.lr = self.optimizer.lr
+        self.state = [*self.model._state().values(), *self.optimizer._state().values()]
+        if self.compiled:
+            self.update = compile(self.update, backend="auto" if self.compiled is True else self.compiled)  # type: ignore[method-assign]
 
     def go(self, epochs: int, patience: int | None, interrupted: list[bool]) -> str:
         """Train until something ends it, and say what that was."""
@@ -73,21 +79,28 @@ class Run:
                 return "interrupted"
         return "finished"
 
+    def update(self, inputs: list[Any], targets: Any) -> tuple[Any, Tensor]:
+        """One step of training, which reads no value, so that it can be compiled: what the model gave, and the loss."""
+        self.optimizer.zero_grad()
+        outputs, loss = forward(self.model, self.loss, inputs, targets)
+        loss.backward()
+        self.optimizer.step()
+        return outputs, loss
+
     def step(self, inputs: list[Array], targets: Array) -> None:
-        optimizer, history = self.optimizer, self.history
-        optimizer.zero_grad()
+        history, rate, before = self.history, float(self.optimizer.lr), [p._data for p in self.state]
         try:
-            outputs, loss = forward(self.model, self.loss, inputs, targets)
+            outputs, loss = self.update(inputs, targets)
         except ShapeError as error:
             raise self._alone(error) if len(targets) == 1 < self.batches.size else error from error
-        value, rate = float(loss.item()), float(optimizer.lr)
+        value = float(loss.item())
         if self.stop_on_nan and not math.isfinite(value):
+            for p, data in zip(self.state, before, strict=True):  # the step was not taken
+                p.assign(data)
             raise AnomalyError(
                 f"fit: the loss is {value} at iteration {len(history.loss) + 1} (epoch {len(history.ends) + 1}); lower the "
                 "learning rate, look at the data, or go on with stop_on_nan=False"
             )
-        loss.backward()
-        optimizer.step()
         history.loss.append(value)
         history.learning_rate.append(rate)
         if self.bar is not None:

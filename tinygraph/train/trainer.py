@@ -29,7 +29,8 @@ class Trainer:
     ``loss(outputs, targets)`` gives one number as a Tensor, the mean over a batch. ``metrics`` maps names to functions
     of two arrays, outputs and targets, whose value is a mean over the examples and better when larger; left out, it
     is :func:`accuracy` where the targets are integers. ``rng`` (a Generator, a seed, or None for fresh entropy) orders
-    the examples. ``history`` is that of the last run, also after an error.
+    the examples. With ``compile`` (True, or a backend's name) each step of training runs compiled, see :func:`tinygraph.compile`.
+    ``history`` is that of the last run, also after an error.
 
     >>> import numpy as np, tinygraph as tg
     >>> x = np.random.default_rng(0).normal(size=(64, 2)); y = (x[:, 0] > x[:, 1]).astype(int)
@@ -48,6 +49,7 @@ class Trainer:
         *,
         metrics: Mapping[str, Metric] | None = None,
         rng: Any = None,
+        compile: bool | str = False,
     ) -> None:
         if not isinstance(model, Module):
             raise ArgumentError(f"Trainer(model={describe(model)}): give an nn.Module; put functions into one")
@@ -73,6 +75,7 @@ class Trainer:
         self.optimizer = optimizer
         self.loss = loss
         self.metrics = metrics
+        self.compile = compile
         self.rng = np.random.default_rng(rng)
         self.history = History()
 
@@ -145,6 +148,7 @@ class Trainer:
             keep_best=keep_best,
             path=checkpoint,
             every=every,
+            compiled=self.compile,
         )
         if resume and checkpoint is not None and Path(checkpoint).exists():
             run.load(checkpoint)
