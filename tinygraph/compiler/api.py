@@ -72,10 +72,10 @@ class Program:
     stages: list[Stage]
     kernel: Any
 
-    def __call__(self, arrays: list[Any]) -> Any:
-        """Run it on the arguments, write the state back, and give the results in their structure."""
+    def __call__(self, arrays: list[Any], state: list[Any]) -> Any:
+        """Run it on arguments and state, write the state back, and give the results in their structure."""
         captured = self.capture
-        outputs = self.kernel(*arrays, *[slot.read() for slot in captured.reads])
+        outputs = self.kernel(*arrays, *state)
         for slot, place in captured.writes:
             slot.write(None if place is None else np.asarray(outputs[place]))
         results = [make(np.asarray(outputs[r.index])) if isinstance(r, Place) else r for r in captured.results]
@@ -99,15 +99,24 @@ class Compiled:
         bits = mode.get()
         if bits & (TRACE | ANOMALY):
             return self.fn(*args, **kwargs)
-        leaves, tree = flatten((args, kwargs))
-        key = (tree, bits, *map(self._kind, leaves))
-        program = self._find(key)
+        leaves, structure = _leaves(args, kwargs)
+        kinds, arrays = [], []
+        for leaf in leaves:
+            if type(leaf) is np.ndarray and leaf.dtype.isnative:  # nearly always
+                kinds.append((leaf.shape, leaf.dtype))
+                arrays.append(leaf)
+            else:
+                kinds.append(self._kind(leaf))
+                if is_dynamic(leaf):
+                    arrays.append(_array(leaf))
+        key = (structure, bits, *kinds)
+        program, state = self._find(key)
         if program is None:
             with self._lock:
-                program = self._find(key)
+                program, state = self._find(key)
                 if program is None:
                     return self._make(key, args, kwargs)
-        return program([_array(leaf) for leaf in leaves if is_dynamic(leaf)])
+        return program(arrays, state)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else functools.partial(self, instance)
@@ -146,9 +155,13 @@ class Compiled:
             ) from None
         return type(leaf), leaf
 
-    def _find(self, key: Any) -> Program | None:
-        found = (program for program in self._programs.get(key, ()) if program.capture.still_holds())
-        return next(found, None)
+    def _find(self, key: Any) -> tuple[Any, Any]:
+        """The program for a kind of call, and the state that it reads; None if there is none yet."""
+        for program in self._programs.get(key, ()):
+            state = program.capture.state()
+            if state is not None:
+                return program, state
+        return None, None
 
     def _make(self, key: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         builder = _load(self.backend)
@@ -206,6 +219,13 @@ class Compiled:
                 raise ArgumentError(f"draw(stage={stage!r}): there is no such stage; choose one of {', '.join(names)}")
             stage = names.index(stage)
         return stages[stage].graph.draw(**{"values": "shape", **options})
+
+
+def _leaves(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+    """The leaves of the arguments, and what tells their structure from others."""
+    if kwargs or any(isinstance(a, (dict, list, tuple)) for a in args):
+        return flatten((args, kwargs))
+    return args, len(args)
 
 
 def _array(leaf: Any) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,11 +32,6 @@ class Slot(NamedTuple):
         grad = self.parameter.grad
         return None if grad is None else grad._data
 
-    def outline(self) -> Any:
-        """What a program takes for granted of the state that it reads."""
-        data = self.read()
-        return None if data is None else (data.shape, data.dtype, self.parameter._requires)
-
     def write(self, array: Any) -> None:
         if self.kind == "data":
             self.parameter._data = array
@@ -50,20 +44,34 @@ class Slot(NamedTuple):
 class Capture:
     """What one run was. The graph's inputs are the arguments that are arrays or numbers, then the ``reads``.
 
-    Its outputs are the results, then the ``writes`` that are no None. ``holds`` are what the run found and
-    took for granted, as pairs of a question and its answer.
+    Its outputs are the results, then the ``writes`` that are no None. What the run found and took for granted: shape, dtype
+    and ``requires_grad`` of what it read, the ``modes`` of modules, Parameters that had ``no_grads``.
     """
 
     graph: Graph
     reads: tuple[Slot, ...]
+    outlines: tuple[tuple[Any, ...], ...]  # of the reads
     writes: tuple[tuple[Slot, int | None], ...]  # and the place among the outputs
     results: tuple[Any, ...]  # for each leaf of the result its place among the outputs, or what is no Tensor
     tree: Tree
-    holds: tuple[tuple[Callable[[], Any], Any], ...]
+    modes: tuple[tuple[Any, bool], ...]
+    no_grads: tuple[Slot, ...]
 
-    def still_holds(self) -> bool:
-        """Whether a run now would be recorded as this one was."""
-        return all(ask() == answer for ask, answer in self.holds)
+    def state(self) -> list[Any] | None:
+        """The arrays of the ``reads``; None if a run now would not be recorded as this one was."""
+        arrays = []
+        for slot, (shape, dtype, requires) in zip(self.reads, self.outlines, strict=True):
+            data = slot.read()
+            if data is None or data.shape != shape or data.dtype != dtype or slot.parameter._requires is not requires:
+                return None
+            arrays.append(data)
+        for module, training in self.modes:
+            if module._training is not training:
+                return None
+        for slot in self.no_grads:
+            if slot.read() is not None:
+                return None
+        return arrays
 
 
 @dataclass(frozen=True)
@@ -191,10 +199,12 @@ class _Builder:
         return Capture(
             graph,
             tuple(self.reads),
+            tuple((leaf.shape, leaf.dtype, slot.parameter._requires) for slot, leaf in self.reads.items()),
             tuple((slot, None if t is None else next(written)) for slot, t in writes),
             tuple(Place(next(places)) if isinstance(t, Tensor) else t for t in found),
             tree,
-            tuple(self._holds()),
+            tuple(self.log.modes.items()),
+            tuple(Slot(p, "grad") for p, (before, was_read) in self.log.grads.items() if was_read and before is None),
         )
 
     def _writes(self) -> Iterator[tuple[Slot, Tensor | None]]:
@@ -248,12 +258,3 @@ class _Builder:
         constant = make(t._data)
         constant.name = t.name
         return constant
-
-    def _holds(self) -> Iterator[tuple[Callable[[], Any], Any]]:
-        for module, training in self.log.modes.items():
-            yield partial(getattr, module, "_training"), training
-        for slot, leaf in self.reads.items():
-            yield slot.outline, (leaf.shape, leaf.dtype, slot.parameter._requires)
-        for p, (before, was_read) in self.log.grads.items():
-            if was_read and before is None:
-                yield Slot(p, "grad").outline, None

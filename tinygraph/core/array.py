@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ArgumentError, DTypeError, ShapeError, aval
+from .memory import Loan
 
 Data = Any  # an ndarray, or a Python number kept as written (weak, as NumPy's promotion has it)
 
@@ -114,7 +115,7 @@ def lock(array: np.ndarray[Any, Any]) -> bool:
     while isinstance(chain[-1].base, np.ndarray):
         chain.append(chain[-1].base)
     owner = chain[-1]
-    if not (owner.base is None or isinstance(owner.base, bytes)):
+    if not (owner.base is None or isinstance(owner.base, (bytes, Loan))):
         return False
     for view in chain:
         view.flags.writeable = False

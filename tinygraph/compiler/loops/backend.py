@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...core.graph import Graph
+from ...core.memory import Maker
 from ...core.tensor import Argument, Tensor
 from .. import numpy_backend
 from ..graphs import again, number, outline, rewrite
@@ -38,9 +39,10 @@ class Loops:
         count = math.prod(made.sizes[d] for d in made.summed)
         known = [0.0 if s.tensor in place else float(s.tensor._data) for s in made.numbers]
         self._constants = np.array([*known, float(count)])
-        self._made = [(t.shape, t.dtype) for t in made.results]
+        self._make = [Maker(t.shape, t.dtype) for t in made.results]
         self._stages = stages(made, self.text, threads())
         self._kernel = compiled(self.text.source)
+        self._idle: list[Any] = []
 
     @property
     def function(self) -> Any:
@@ -48,21 +50,28 @@ class Loops:
 
     def __call__(self, *operands: Any) -> Any:
         arrays = [_flat(operands[i]) for i in self._reads]
-        results = [np.empty(shape, dtype) for shape, dtype in self._made]
+        results = [make() for make in self._make]
         numbers = self._constants
         if self._numbers:
             numbers = numbers.copy()
             for i, place in self._numbers:
                 numbers[i] = operands[place]
         given = (*arrays, *(r.reshape(-1) for r in results))
-        scratch = self._scratch(max(map(len, self._stages)))
+        try:
+            scratch = self._idle.pop()
+        except IndexError:  # at first, and for another thread that calls meanwhile
+            scratch = self._scratch()
         for stage in self._stages:
-            run_all(self._kernel, [(*given, n, numbers, *scratch[i]) for i, n in enumerate(stage)])
+            if len(stage) == 1:
+                self._kernel(*given, stage[0], numbers, *scratch[0])
+            else:
+                run_all(self._kernel, [(*given, n, numbers, *scratch[i]) for i, n in enumerate(stage)])
+        self._idle.append(scratch)
         return results[0] if len(results) == 1 else tuple(results)
 
-    def _scratch(self, workers: int) -> list[tuple[Any, ...]]:
+    def _scratch(self) -> list[tuple[Any, ...]]:
         """Rows for each worker; what lies between the loops is shared where all work on the same columns."""
-        text, together = self.text, len(self._stages) > 1
+        text, together, workers = self.text, len(self._stages) > 1, max(map(len, self._stages))
 
         def between() -> tuple[list[Any], list[Any]]:
             count = text.totals * WIDTH * (workers if together else 1)
@@ -83,6 +92,8 @@ def _is_constant(t: Tensor) -> bool:
 def _flat(array: Any) -> Any:
     array = np.asarray(array)
     flags = array.flags
+    if array.ndim == 1 and flags.c_contiguous and flags.aligned:
+        return array
     return (array if flags.c_contiguous and flags.aligned else np.array(array, order="C")).reshape(-1)
 
 

@@ -1,0 +1,45 @@
+"""Memory that is used again: large arrays cost more to get from the system than to fill."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+LARGE = 1 << 20  # bytes, from which on it pays
+
+
+class Loan:
+    """The owner of an array's memory, which it gives back when the array and all its views are gone."""
+
+    __slots__ = ("__array_interface__", "__weakref__", "free", "memory")
+
+    def __init__(self, memory: np.ndarray[Any, Any], shape: tuple[int, ...], dtype: Any, free: list[Any]) -> None:
+        self.memory = memory
+        self.free = free
+        self.__array_interface__ = {
+            "version": 3, "shape": shape, "typestr": np.dtype(dtype).str, "data": (memory.ctypes.data, False),
+        }  # fmt: skip
+
+    def __del__(self) -> None:
+        if not self.free:
+            self.free.append(self.memory)
+
+
+class Maker:
+    """Makes arrays of one shape and dtype; where they are large, the memory of one that is gone is kept for the next."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: Any) -> None:
+        self.shape, self.dtype = shape, np.dtype(dtype)
+        self.bytes = self.dtype.itemsize * int(np.prod(shape, dtype=np.int64))
+        self._free: list[Any] = []
+
+    def __call__(self) -> np.ndarray[Any, Any]:
+        """An array with arbitrary values."""
+        if self.bytes < LARGE:
+            return np.empty(self.shape, self.dtype)
+        try:
+            memory = self._free.pop()
+        except IndexError:
+            memory = np.empty(self.bytes, np.uint8)
+        return np.asarray(Loan(memory, self.shape, self.dtype, self._free))
