@@ -48,7 +48,9 @@ def perform_all(chosen: dict[str, Experiment], asked: argparse.Namespace) -> Non
                 print(f"left out: it takes {' or '.join(experiment.data)}, not {asked.data}")
             else:
                 data = asked.data if experiment.data else Settings.data
-                perform(experiment, Settings(name, data, asked.quick, asked.out, asked.seed, asked.download))
+                perform(
+                    experiment, Settings(name, data, asked.quick, asked.out, asked.seed, asked.download, asked.compile)
+                )
             left.remove(name)
     except KeyboardInterrupt:
         sys.exit(f"\nstopped; with the names {' '.join(left)} the same command goes on where it was")

@@ -23,7 +23,16 @@ def run(settings: Settings) -> Numbers:
     def learn(batch_norm: bool) -> Numbers:
         model = tg.nn.mlp(pixels, [100] * 5, 10, batch_norm=batch_norm, weight_scale=2e-2, rng=settings.seed)
         optimizer = tg.optim.Adam(model.parameters(), lr=1e-3)
-        history = train(model, optimizer, data, epochs=10, batch_size=50, seed=settings.seed, validation=validation)
+        history = train(
+            model,
+            optimizer,
+            data,
+            epochs=10,
+            batch_size=50,
+            seed=settings.seed,
+            compile=settings.compile,
+            validation=validation,
+        )
         accuracies = {"training": history.train, "validation": history.validation}
         return {
             "loss": [round(loss, 6) for loss in history.loss],

@@ -41,6 +41,7 @@ class Settings:
     out: Path = Path("out")
     seed: int = 0
     download: bool = False
+    compile: bool = False
 
     def each(self, items: Mapping[str, Item], work: Callable[[Item], Numbers]) -> dict[str, Numbers]:
         """``work`` for every item, with a progress bar. What is done is kept on disk until the experiment ends.
@@ -130,6 +131,7 @@ def add_options(parser: argparse.ArgumentParser, data: tuple[str, ...]) -> None:
     if data:
         parser.add_argument("--data", choices=data, default=data[0])
         parser.add_argument("--download", action="store_true", help="fetch MNIST or CIFAR-10 if it is not there")
+        parser.add_argument("--compile", action="store_true", help="train with compiled steps: the same curves, sooner")
     parser.add_argument("--quick", action="store_true", help="seconds instead of minutes: fewer and smaller runs")
     parser.add_argument(
         "--out", type=Path, default=Path("out"), metavar="DIR", help="where the files go (default: out)"
@@ -193,10 +195,18 @@ def _plain(value: Any) -> Any:
 
 
 def train(
-    model: Any, optimizer: Any, data: Any, *, epochs: int, batch_size: int, seed: int, validation: Any = None
+    model: Any,
+    optimizer: Any,
+    data: Any,
+    *,
+    epochs: int,
+    batch_size: int,
+    seed: int,
+    compile: bool,
+    validation: Any = None,
 ) -> tg.train.History:
     """Train a classifier; runs of one seed see the same batches. One that diverges ends there, and its history says so."""
-    trainer = tg.train.Trainer(model, optimizer, tg.cross_entropy, rng=seed)
+    trainer = tg.train.Trainer(model, optimizer, tg.cross_entropy, rng=seed, compile=compile)
     with np.errstate(over="ignore", invalid="ignore"), suppress(tg.errors.AnomalyError):
         trainer.fit(data, epochs=epochs, batch_size=batch_size, validation=validation, verbose=0)
     if trainer.history.interrupted:  # half a run is no result

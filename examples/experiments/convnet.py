@@ -43,7 +43,8 @@ def run(settings: Settings) -> Numbers:
     data, test = settings.load(limit=10_000, images=True)
     _, channels, size, _ = data["x"].shape
     model = network(channels, size, settings.seed)
-    trainer = tg.train.Trainer(model, tg.optim.Adam(model.parameters(), lr=3e-3), tg.cross_entropy, rng=settings.seed)
+    optimizer = tg.optim.Adam(model.parameters(), lr=3e-3)
+    trainer = tg.train.Trainer(model, optimizer, tg.cross_entropy, rng=settings.seed, compile=settings.compile)
     checkpoint = (
         settings.out / f"convnet-{settings.data}-{settings.seed}{'-quick' * settings.quick}.partial.safetensors"
     )

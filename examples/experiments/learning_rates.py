@@ -27,16 +27,16 @@ def run(settings: Settings) -> Numbers:
     seeds = [settings.seed + i for i in range(1 if settings.quick else 3)]
 
     def compare(rate: float) -> Numbers:
-        return {key: [learn(data, rate, seed, key == "with") for seed in seeds] for key in KINDS}
+        return {key: [learn(settings, data, rate, seed, key == "with") for seed in seeds] for key in KINDS}
 
     return {"epochs": EPOCHS, "rates": settings.each({f"{rate:.2g}": rate for rate in rates}, compare)}
 
 
-def learn(data: tg.data.Dataset, rate: float, seed: int, batch_norm: bool) -> Numbers:
+def learn(settings: Settings, data: tg.data.Dataset, rate: float, seed: int, batch_norm: bool) -> Numbers:
     """The loss and the accuracy on the training examples at the end, nothing of both if training diverged."""
     model = tg.nn.mlp(data["x"].shape[1], [100] * 5, 10, batch_norm=batch_norm, rng=seed)
     optimizer = tg.optim.SGD(model.parameters(), lr=rate)
-    history = train(model, optimizer, data, epochs=EPOCHS, batch_size=100, seed=seed)
+    history = train(model, optimizer, data, epochs=EPOCHS, batch_size=100, seed=seed, compile=settings.compile)
     if history.stopped == "diverged":
         return {"loss": None, "accuracy": None}
     return {name: round(history.train[name][-1], 6) for name in ("loss", "accuracy")}

@@ -27,7 +27,7 @@ def run(settings: Settings) -> Numbers:
     epochs = 4 if settings.quick else 10
 
     def learn(case: tuple[str, str]) -> Numbers:
-        runs = [learn_once(data, test, *case, seed, epochs) for seed in seeds]
+        runs = [learn_once(settings, data, test, *case, seed, epochs) for seed in seeds]
         return {name: [one[name] for one in runs] for name in runs[0]}
 
     cases = {" ".join(case): case for case in itertools.product(activations, POSITIONS)}
@@ -35,12 +35,19 @@ def run(settings: Settings) -> Numbers:
 
 
 def learn_once(
-    data: tg.data.Dataset, test: tg.data.Dataset, activation: str, position: str, seed: int, epochs: int
+    settings: Settings,
+    data: tg.data.Dataset,
+    test: tg.data.Dataset,
+    activation: str,
+    position: str,
+    seed: int,
+    epochs: int,
 ) -> Numbers:
     """Training loss and drift of the statistics in each epoch, and the accuracy on the test data at the end."""
     pixels = data["x"].shape[1]
     model = tg.nn.mlp(pixels, [100] * 5, 10, batch_norm=True, norm_position=position, activation=activation, rng=seed)
-    trainer = tg.train.Trainer(model, tg.optim.SGD(model.parameters(), lr=0.1), tg.cross_entropy, rng=seed)
+    optimizer = tg.optim.SGD(model.parameters(), lr=0.1)
+    trainer = tg.train.Trainer(model, optimizer, tg.cross_entropy, rng=seed, compile=settings.compile)
     losses, drifts = [], []
     before = statistics(model, data)
     for _ in range(epochs):

@@ -27,7 +27,16 @@ def run(settings: Settings) -> Numbers:
     def learn(scale: float, batch_norm: bool) -> Numbers:
         model = tg.nn.mlp(pixels, [50] * 7, 10, batch_norm=batch_norm, weight_scale=scale, rng=settings.seed)
         optimizer = tg.optim.Adam(model.parameters(), lr=1e-3)
-        history = train(model, optimizer, data, epochs=epochs, batch_size=50, seed=settings.seed, validation=validation)
+        history = train(
+            model,
+            optimizer,
+            data,
+            epochs=epochs,
+            batch_size=50,
+            seed=settings.seed,
+            compile=settings.compile,
+            validation=validation,
+        )
         return {
             "validation": round(max(history.validation.get("accuracy", [0.0])), 6),
             "training": round(max(history.train.get("accuracy", [0.0])), 6),

@@ -36,7 +36,7 @@ def accuracies(settings: Settings, data: tg.data.Dataset, scale: float, epochs: 
     pixels = data["x"].shape[1]
     model = tg.nn.mlp(pixels, [100] * 5, 10, batch_norm=batch_norm, weight_scale=scale, rng=settings.seed)
     optimizer = tg.optim.SGD(model.parameters(), lr=0.01)
-    history = train(model, optimizer, data, epochs=epochs, batch_size=100, seed=settings.seed)
+    history = train(model, optimizer, data, epochs=epochs, batch_size=100, seed=settings.seed, compile=settings.compile)
     return [round(a, 6) for a in history.train.get("accuracy", [])]
 
 

@@ -55,7 +55,7 @@ def run(settings: Settings) -> Numbers:
         prepared = tg.data.Dataset(x=prepare(data["x"], kind), y=data["y"])
         # What a rate does depends on the size of the inputs: the grid is in units of 1 / mean |x|².
         rates = steps / np.mean((prepared["x"] ** 2).sum(1))
-        curves = {rate: curve(prepared, MODELS[model], rate, seeds, epochs) for rate in rates}
+        curves = {rate: curve(settings, prepared, MODELS[model], rate, seeds, epochs) for rate in rates}
         best = min(rates, key=lambda rate: curves[rate].mean())
         return {"rate": best, "loss": np.round(curves[best], 6)}
 
@@ -64,14 +64,15 @@ def run(settings: Settings) -> Numbers:
     return {"cloud": cloud, "lines": lines, "epochs": epochs, "runs": settings.each(cases, learn)}
 
 
-def curve(data: tg.data.Dataset, hidden: list[int], rate: float, seeds: list[int], epochs: int) -> Array:
+def curve(
+    settings: Settings, data: tg.data.Dataset, hidden: list[int], rate: float, seeds: list[int], epochs: int
+) -> Array:
     """The training loss after each epoch, the median over the seeds, infinite where it diverged."""
     losses = np.full((len(seeds), epochs), np.inf)
     for row, seed in zip(losses, seeds, strict=True):
         model = tg.nn.mlp(data["x"].shape[1], hidden, 10, rng=seed)
-        history = train(
-            model, tg.optim.SGD(model.parameters(), lr=rate), data, epochs=epochs, batch_size=100, seed=seed
-        )
+        optimizer = tg.optim.SGD(model.parameters(), lr=rate)
+        history = train(model, optimizer, data, epochs=epochs, batch_size=100, seed=seed, compile=settings.compile)
         found = history.train.get("loss", [])
         row[: len(found)] = found
     return np.median(np.where(np.isnan(losses), np.inf, losses), axis=0)

@@ -117,7 +117,7 @@ def test_the_finding_on_whitening_turns_around(quick):
 
 def test_a_rate_that_diverges_is_not_the_best():
     data = tg.data.Dataset(x=np.eye(10) * 1e3, y=np.arange(10))
-    assert whitening.curve(data, [5], 1e200, [0], 2).tolist() == [np.inf, np.inf]
+    assert whitening.curve(whitening.Settings("whitening"), data, [5], 1e200, [0], 2).tolist() == [np.inf, np.inf]
 
 
 # -- convnet -------------------------------------------------------------------------------------------

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tinygraph.compiler import numpy_backend
+
 pytest.importorskip("matplotlib")
 pytest.importorskip("sklearn")
 pytest.importorskip("tqdm")
@@ -216,7 +218,7 @@ def test_ctrl_c_leaves_no_half_run_behind(quick, tmp_path):
 
 def test_what_was_done_with_another_seed_is_not_taken(quick, tmp_path):
     module = experiment("weight_scales_mnist")
-    asked = {"name": "weight_scales_mnist", "data": "digits", "quick": "True", "seed": "1"}
+    asked = {"name": "weight_scales_mnist", "data": "digits", "quick": "True", "seed": "1", "compile": "False"}
     wrong = {scale: {"with": [], "without": []} for scale in quick("weight_scales_mnist")["scales"]}
     partial = tmp_path / "weight_scales_mnist.partial.json"
     partial.write_text(json.dumps({"asked": asked, "done": wrong}), encoding="utf-8")
@@ -306,3 +308,11 @@ class TestAll:
         with pytest.raises(SystemExit):
             folder("d")
         assert "there is no experiment 'd'; choose from a, b, c" in capsys.readouterr().err
+
+
+def test_compiled_training_finds_the_same(quick, tmp_path, monkeypatch):
+    # Accuracies by plain SGD: rounding errors do not show.
+    monkeypatch.setattr("tinygraph.compiler.api._load", lambda backend: numpy_backend)
+    module = experiment("weight_scales_mnist")
+    compiled = module.main(module.EXPERIMENT, ["--quick", "--compile", "--out", str(tmp_path)])
+    assert compiled == quick("weight_scales_mnist")
