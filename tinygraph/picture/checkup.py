@@ -23,7 +23,9 @@ _PACKAGES = {
         (name, module, '"tinygraph[examples]"')
         for name, module in (("scikit-learn", "sklearn"), ("matplotlib", "matplotlib"), ("tqdm", "tqdm"))
     ),
-    "for comparisons": tuple((name, name, name) for name in ("numba", "jax", "onnx", "torch")),
+    "compile": (("numba", "numba", '"tinygraph[compile]"'),),
+    "jax": (("jax", "jax", '"tinygraph[jax]"'),),
+    "for comparisons": tuple((name, name, name) for name in ("onnx", "torch")),
 }
 
 
