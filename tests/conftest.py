@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import zlib
 
-# One process for each core, as pyproject.toml asks for: each with a BLAS of one thread. NumPy reads this once.
+# One process for each core, see below: each with a BLAS of one thread. NumPy reads this once.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
@@ -24,6 +24,17 @@ settings.register_profile(
     "deep", deadline=None, max_examples=DEEP, suppress_health_check=[HealthCheck.too_slow], database=None
 )
 settings.load_profile("deep" if os.environ.get("TINYGRAPH_DEEP") else os.environ.get("HYPOTHESIS_PROFILE", "plain"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config):
+    """Without ``-n``, a process for each core; where pytest-xdist is not installed, and for a debugger or benchmarks, one."""
+    option = config.option
+    if "PYTEST_XDIST_WORKER" in os.environ or hasattr(config, "workerinput"):  # a worker has none of its own
+        return
+    alone = option.usepdb or option.collectonly or getattr(option, "benchmark_only", False)
+    if getattr(option, "numprocesses", 0) is None and not alone:
+        option.numprocesses = os.cpu_count()
 
 
 def pytest_collection_modifyitems(items):

@@ -12,7 +12,7 @@ import numpy as np
 
 from .core.convert import dtype_of, operand, shape_of
 from .core.primitive import call, misuse, named
-from .core.scope import scope
+from .core.scope import recorder, scope
 from .core.tensor import OPS, Tensor, describe, make
 from .errors import ArgumentError, AxisError, DTypeError, IndexingError, ShapeError, TinygraphError
 from .ops.elementwise import abs as abs_
@@ -283,13 +283,22 @@ def _one_hot(head: str, logits: Tensor, target: Tensor, along: int) -> Any:
     if target.shape != rest:
         raise ShapeError(f"{head}: one class per example is due, shape {rest}; reshape the target")
     classes = logits.shape[along]
-    values = np.asarray(target._data)
-    if values.size and not (0 <= values.min() and values.max() < classes):
-        raise IndexingError(
-            f"{head}: class {values.max() if values.max() >= classes else values.min()} is not in 0 … {classes - 1}; mend the target"
-        )
+    check = functools.partial(_refuse_classes, head, classes)
+    check(target._data)
+    listener = recorder.get()
+    if listener is not None:
+        listener.checked(target, check)
     places = np.arange(classes).reshape([-1 if i == along else 1 for i in range(logits.ndim)])
     return equal(expand_dims(target, axis=along), places)
+
+
+def _refuse_classes(head: str, classes: int, target: Any) -> None:
+    values = np.asarray(target)
+    # A negative number is a large one without its sign.
+    plain = values.view(f"u{values.itemsize}") if values.dtype.kind == "i" else values
+    if values.size and np.maximum.reduce(plain, axis=None) >= classes:
+        worst = values.max() if values.max() >= classes else values.min()
+        raise IndexingError(f"{head}: class {worst} is not in 0 … {classes - 1}; mend the target")
 
 
 # -- normalisation ---------------------------------------------------------------------------------

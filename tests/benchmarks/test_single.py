@@ -1,4 +1,4 @@
-"""Single figures under pytest-benchmark: ``pytest -n 0 tests/benchmarks --benchmark-only``."""
+"""Single figures under pytest-benchmark: ``pytest tests/benchmarks --benchmark-only``."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ def test_a_recording_hears_that_a_mode_was_read():
         def __init__(self):
             self.modules = []
 
-        def asked(self, module):
+        def flagged(self, module, name):
             self.modules.append(module)
 
     net = nn.mlp(2, [3], 2, batch_norm=True, dropout=0.5, rng=0)

@@ -21,7 +21,7 @@ COMMANDS = {
     'pip install -e ".[examples]" && python examples/batchnorm.py',
     'pip install -e ".[dev]" && pytest',
     "python tests/benchmarks/chains.py",
-    "pytest -n 0 tests/benchmarks --benchmark-only",
+    "pytest tests/benchmarks --benchmark-only",
     "python tests/benchmarks/gradient_testing.py",
     "python examples/published_backwards.py",
     "pytest examples/test_my_backward.py",

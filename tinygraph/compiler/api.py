@@ -17,8 +17,8 @@ from ..core.array import is_weak
 from ..core.convert import operand
 from ..core.graph import Graph, argument_names, flatten
 from ..core.scope import ANOMALY, GRAD, TRACE, mode
-from ..core.tensor import Tensor, describe, make
-from ..errors import ArgumentError, MissingExtra
+from ..core.tensor import Tensor, describe
+from ..errors import ArgumentError, DTypeError, IndexingError, MissingExtra, TinygraphError
 from .capture import Capture, Place, capture, is_dynamic
 from .passes import Stage, optimise
 
@@ -75,10 +75,14 @@ class Program:
     def __call__(self, arrays: list[Any], state: list[Any]) -> Any:
         """Run it on arguments and state, write the state back, and give the results in their structure."""
         captured = self.capture
+        for index, check in captured.checks:
+            check(arrays[index])
         outputs = self.kernel(*arrays, *state)
         for slot, place in captured.writes:
             slot.write(None if place is None else np.asarray(outputs[place]))
-        results = [make(np.asarray(outputs[r.index])) if isinstance(r, Place) else r for r in captured.results]
+        results = [r.take(outputs) if isinstance(r, Place) else r for r in captured.results]
+        for owner, name, flag in captured.switched:
+            setattr(owner, name, flag)
         return captured.tree.build(results)
 
 
@@ -92,6 +96,7 @@ class Compiled:
         self.exact = exact
         self._programs: dict[Any, list[Program]] = {}
         self._latest: Program | None = None
+        self._attribute = ""
         self._lock = threading.RLock()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -116,14 +121,41 @@ class Compiled:
                 program, state = self._find(key)
                 if program is None:
                     return self._make(key, args, kwargs)
-        return program(arrays, state)
+        try:
+            return program(arrays, state)
+        except (IndexError, ValueError, TypeError, OverflowError) as error:
+            raise self._told(error) from error
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
-        return self if instance is None else functools.partial(self, instance)
+        """As a method: compiled for each instance, which keeps its programs and takes them along when it goes."""
+        if instance is None:
+            return self
+        own = getattr(instance, "__dict__", None)
+        if type(own) is not dict:  # a class, or an instance with slots
+            return functools.partial(self, instance)
+        name = self._attribute or self._name
+        if not isinstance(own.get(name), Compiled):
+            own[name] = Compiled(self.fn.__get__(instance, owner), self.backend, self.exact)
+        return own[name]
+
+    def __set_name__(self, owner: Any, name: str) -> None:
+        self._attribute = name
+
+    def __reduce__(self) -> Any:
+        return Compiled, (self.fn, self.backend, self.exact)  # a copy compiles anew
 
     def __repr__(self) -> str:
         count = sum(map(len, self._programs.values()))
         return f"<compiled {self._name}: {count} program{'s' * (count != 1)}>"
+
+    def _told(self, error: Exception) -> Exception:
+        """An error of NumPy, in compiled code, as ours."""
+        if isinstance(error, TinygraphError):
+            return error
+        kind = IndexingError if isinstance(error, IndexError) else DTypeError
+        return kind(
+            f"compiled {self._name}: {error}; under tg.debug_anomaly() the function itself runs, and its error names the op"
+        )
 
     @property
     def _name(self) -> str:
@@ -218,7 +250,7 @@ class Compiled:
             if stage not in names:
                 raise ArgumentError(f"draw(stage={stage!r}): there is no such stage; choose one of {', '.join(names)}")
             stage = names.index(stage)
-        return stages[stage].graph.draw(**{"values": "shape", **options})
+        return stages[stage].graph.draw(**{"values": "shape", "mode": "forward", **options})
 
 
 def _leaves(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..core.array import is_weak
 from ..core.convert import operand
-from ..core.graph import Graph, Tree, argument_names, by_serial, flatten, paths, source
+from ..core.graph import Graph, Tree, argument_names, by_serial, flatten, paths
 from ..core.node import next_serial
 from ..core.scope import TRACE, Recorder, Setting, flags, recorder
 from ..core.tensor import Argument, Parameter, Tensor, describe, make
@@ -45,7 +47,8 @@ class Capture:
     """What one run was. The graph's inputs are the arguments that are arrays or numbers, then the ``reads``.
 
     Its outputs are the results, then the ``writes`` that are no None. What the run found and took for granted: shape, dtype
-    and ``requires_grad`` of what it read, the ``modes`` of modules, Parameters that had ``no_grads``.
+    and ``requires_grad`` of what it read, the last two of what it ``touched`` in other ways, the ``flags`` of modules,
+    and whether there were ``grads`` that it asked for.
     """
 
     graph: Graph
@@ -54,8 +57,11 @@ class Capture:
     writes: tuple[tuple[Slot, int | None], ...]  # and the place among the outputs
     results: tuple[Any, ...]  # for each leaf of the result its place among the outputs, or what is no Tensor
     tree: Tree
-    modes: tuple[tuple[Any, bool], ...]
-    no_grads: tuple[Slot, ...]
+    flags: tuple[tuple[Any, str, bool], ...]  # of modules and Parameters, by attribute
+    switched: tuple[tuple[Any, str, bool], ...]  # those that the run left with another value
+    checks: tuple[tuple[int, Callable[[Any], None]], ...]  # of arguments, whose values are to be looked at in each call
+    touched: tuple[tuple[Parameter, Any, bool], ...]
+    grads: tuple[tuple[Parameter, bool], ...]  # and whether it had none
 
     def state(self) -> list[Any] | None:
         """The arrays of the ``reads``; None if a run now would not be recorded as this one was."""
@@ -65,11 +71,14 @@ class Capture:
             if data is None or data.shape != shape or data.dtype != dtype or slot.parameter._requires is not requires:
                 return None
             arrays.append(data)
-        for module, training in self.modes:
-            if module._training is not training:
+        for owner, name, flag in self.flags:
+            if getattr(owner, name) is not flag:
                 return None
-        for slot in self.no_grads:
-            if slot.read() is not None:
+        for parameter, dtype, requires in self.touched:
+            if parameter._data.dtype != dtype or parameter._requires is not requires:
+                return None
+        for parameter, had_none in self.grads:
+            if (parameter.grad is None) is not had_none:
                 return None
         return arrays
 
@@ -79,6 +88,11 @@ class Place:
     """A result among the outputs of a graph."""
 
     index: int
+    weak: bool = False  # a Python number, which never promotes
+
+    def take(self, outputs: Sequence[Any]) -> Tensor:
+        out = np.asarray(outputs[self.index])
+        return make(out.item() if self.weak else out)
 
 
 def is_dynamic(leaf: Any) -> bool:
@@ -95,13 +109,16 @@ def capture(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any
     opened = [_open(leaf, name) for leaf, name in zip(leaves, _names(fn, args, tree), strict=True)]
     given = [t for leaf, t in zip(leaves, opened, strict=True) if is_dynamic(leaf)]
     log = _Log(next_serial())
-    with flags(add=TRACE), Setting(recorder, lambda _: log):
-        new_args, new_kwargs = tree.build(opened)
-        result = fn(*new_args, **new_kwargs)
-    outputs, out_tree = flatten(result)
-    found = [_result(fn, value) for value in outputs]
-    captured = _Builder(log, given).build(found, out_tree)
-    log.release()
+    try:
+        with flags(add=TRACE), Setting(recorder, lambda _: log):
+            new_args, new_kwargs = tree.build(opened)
+            result = fn(*new_args, **new_kwargs)
+        log.refuse_changed(leaves)
+        outputs, out_tree = flatten(result)
+        found = [_result(fn, value) for value in outputs]
+        captured = _Builder(log, given).build(found, out_tree)
+    finally:
+        log.release()
     plain = [make(t._data) if isinstance(t, Tensor) else t for t in found]
     return out_tree.build(plain), captured
 
@@ -147,11 +164,16 @@ class _Log(Recorder):
         self.since = since
         self.writes: dict[Parameter, list[tuple[int, Tensor]]] = {}  # (stamp, value), in order
         self.before: dict[Parameter, Any] = {}  # the arrays of those
+        self.touched: dict[Parameter, tuple[Any, bool]] = {}  # dtype and requires_grad of all that was written
         self.grads: dict[Parameter, tuple[Tensor | None, bool]] = {}  # before, and whether it was read
-        self.modes: dict[Any, bool] = {}
+        self.owned: set[Tensor] = set()  # the gradients before
+        self.flags: dict[tuple[Any, str], bool] = {}
+        self.draws: list[Tensor] = []
+        self.checks: list[tuple[Tensor, Callable[[Any], None]]] = []
 
     def assigned(self, parameter: Any, value: Any, dtype: Any) -> None:
         self.before.setdefault(parameter, parameter._data)
+        self._touch(parameter)
         given = operand(value)
         if given.dtype != dtype or is_weak(given._data):
             given = astype(given, dtype)
@@ -163,16 +185,60 @@ class _Log(Recorder):
                 f"compile({describe(leaf)}): backward would add to the .grad of a Tensor that is no Parameter, and the "
                 "compiled code would not; make it a tg.Parameter, or use tg.grad"
             )
-        self.grads.setdefault(leaf, (before, reading))
+        if leaf not in self.grads:
+            self._touch(leaf)
+            self._own(leaf, before)
+            self.grads[leaf] = (before, reading)
 
-    def asked(self, module: Any) -> None:
-        self.modes.setdefault(module, module._training)
+    def flagged(self, owner: Any, name: str) -> None:
+        if isinstance(owner, Parameter) or not isinstance(owner, Tensor):
+            self.flags.setdefault((owner, name), getattr(owner, name))
+
+    def made(self, parameter: Any) -> None:
+        raise TraceError(
+            "compile(Parameter): this Parameter is made anew in each call, and the compiled code would go on with the first; make "
+            "it outside the function, or use a Tensor"
+        )
+
+    def drawn(self, draw: Any) -> None:
+        self.draws.append(draw)
+
+    def checked(self, value: Any, check: Callable[[Any], None]) -> None:
+        self.checks.append((value, check))
+
+    def requires(self, parameter: Parameter) -> bool:
+        """Whether it required a gradient before the run."""
+        return self.flags.get((parameter, "_requires"), parameter._requires)
+
+    def _touch(self, parameter: Parameter) -> None:
+        self.touched.setdefault(parameter, (parameter._data.dtype, self.requires(parameter)))
+
+    def _own(self, leaf: Parameter, before: Any) -> None:
+        """A gradient is known by its Tensor, so that has to be a Tensor of this Parameter alone."""
+        if before is None:
+            return
+        if type(before) is not Tensor or is_weak(before._data) or before in self.owned:
+            raise TraceError(
+                f"compile({describe(leaf)}): its .grad is {describe(before)}, which is no Tensor of its own; write "
+                "p.grad = tg.tensor(values)"
+            )
+        self.owned.add(before)
+
+    def refuse_changed(self, arguments: Sequence[Any]) -> None:
+        """An argument is given by value, so that what is assigned to it meanwhile would not be seen."""
+        for leaf in arguments:
+            if isinstance(leaf, Parameter) and (leaf in self.writes or leaf in self.grads):
+                raise TraceError(
+                    f"compile({describe(leaf)}): this argument is changed in the function, which was given its values; "
+                    "use it without giving it"
+                )
 
     def release(self) -> None:
         """Gradients that were recorded keep their values alone."""
         for p in self.grads:
-            if p.grad is not None and p.grad.node is not None:
-                p.grad = make(p.grad._data)
+            grad = p.grad
+            if isinstance(grad, Argument) or (isinstance(grad, Tensor) and grad.node is not None):
+                p.grad = make(grad._data)
 
 
 class _Builder:
@@ -189,53 +255,73 @@ class _Builder:
     def build(self, found: Sequence[Any], tree: Tree) -> Capture:
         results = [t for t in found if isinstance(t, Tensor)]
         writes = list(self._writes())
-        ends = [(t, next_serial()) for t in results] + [(t, next_serial()) for _, t in writes if t is not None]
-        for t in self._order([self._now(t, serial) for t, serial in ends]):
+        end = next_serial()
+        ends = [(t, end) for t in results] + [(t, serial) for _, t, serial in writes if t is not None]
+        order = self._order([self._now(t, serial) for t, serial in ends])
+        unused = set(self.log.draws).difference(order)  # they move their generators on all the same
+        ends += [(t, end) for t in self.log.draws if t in unused]
+        for t in sorted([*order, *unused], key=by_serial):
             serial = t.node.serial  # type: ignore[union-attr]
             self.fresh[t] = again(t, [self._symbol(self._now(x, serial)) for x in t.node.inputs])  # type: ignore[union-attr]
         outputs = [self._symbol(self._now(t, serial)) for t, serial in ends]
         places, written = iter(range(len(results))), iter(range(len(results), len(outputs)))
+        positions = {t: i for i, t in enumerate(self.given)}
         graph = Graph(outputs, [*(self.fresh[t] for t in self.given), *self.reads.values()])
         return Capture(
             graph,
             tuple(self.reads),
-            tuple((leaf.shape, leaf.dtype, slot.parameter._requires) for slot, leaf in self.reads.items()),
-            tuple((slot, None if t is None else next(written)) for slot, t in writes),
-            tuple(Place(next(places)) if isinstance(t, Tensor) else t for t in found),
+            tuple((leaf.shape, leaf.dtype, self.log.requires(slot.parameter)) for slot, leaf in self.reads.items()),
+            tuple((slot, None if t is None else next(written)) for slot, t, _ in writes),
+            tuple(Place(next(places), is_weak(t._data)) if isinstance(t, Tensor) else t for t in found),
             tree,
-            tuple(self.log.modes.items()),
-            tuple(Slot(p, "grad") for p, (before, was_read) in self.log.grads.items() if was_read and before is None),
+            tuple((*key, flag) for key, flag in self.log.flags.items() if Slot(key[0], "data") not in self.reads),
+            tuple((*key, getattr(*key)) for key, flag in self.log.flags.items() if getattr(*key) is not flag),
+            tuple((positions[t], check) for t, check in self.log.checks if t in positions),
+            tuple((p, *was) for p, was in self.log.touched.items() if Slot(p, "data") not in self.reads),
+            tuple(
+                (p, before is None)
+                for p, (before, was_read) in self.log.grads.items()
+                if was_read and Slot(p, "grad") not in self.reads
+            ),
         )
 
-    def _writes(self) -> Iterator[tuple[Slot, Tensor | None]]:
-        """State that is not what it was: the last value of each."""
+    def _writes(self) -> Iterator[tuple[Slot, Tensor | None, int]]:
+        """State that is not what it was: the last value of each, and when it was written."""
         for p, history in self.log.writes.items():
-            yield Slot(p, "data"), history[-1][1]
+            yield Slot(p, "data"), history[-1][1], history[-1][0]
+        end = next_serial()
         for p, (before, _) in self.log.grads.items():
             if p.grad is not before:
-                yield Slot(p, "grad"), p.grad
+                yield Slot(p, "grad"), None if p.grad is None else operand(p.grad), end
 
     def _now(self, t: Tensor, serial: int) -> Tensor:
         """What an op of that serial reads when it reads ``t``: the last value assigned before, past identities."""
-        t = source(t)
-        while isinstance(t, Parameter):
-            earlier = [write for write in self.log.writes.get(t, ()) if write[0] < serial]
-            if not earlier:
+        while True:
+            if isinstance(t, Parameter):
+                history = self.log.writes.get(t, ())
+                count = bisect_left(history, serial, key=itemgetter(0))
+                if not count:
+                    return t
+                serial, t = history[count - 1]
+            elif self._is_recorded(t) and t.node.op.name == "identity":  # type: ignore[union-attr]
+                serial, t = t.node.serial, t.node.inputs[0]  # type: ignore[union-attr]
+            else:
                 return t
-            serial, value = earlier[-1]
-            t = source(value)
-        return t
+
+    def _is_recorded(self, t: Tensor) -> bool:
+        """Whether this run made it; what was computed before is a constant, or a gradient that is state."""
+        return t.node is not None and t.node.serial >= self.log.since and t not in self.slots
 
     def _order(self, ends: Sequence[Tensor]) -> list[Tensor]:
         """All recorded results that the ends need, in program order."""
-        seen = {t for t in ends if t.node is not None}
+        seen = {t for t in ends if self._is_recorded(t)}
         stack = list(seen)
         while stack:
             node = stack.pop().node
             assert node is not None
             for x in node.inputs:
                 now = self._now(x, node.serial)
-                if now.node is not None and now not in seen:
+                if now not in seen and self._is_recorded(now):
                     seen.add(now)
                     stack.append(now)
         return sorted(seen, key=by_serial)

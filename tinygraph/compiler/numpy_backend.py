@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ..core.array import is_weak
 from ..core.graph import Graph
 from ..core.tensor import Tensor
 from .emit import emit
@@ -78,6 +79,9 @@ def _application(
     node, target = t.node, Value.of(t)
     assert node is not None
     operands = [values[x] for x in graph.operands(t)]
+    if operands and is_weak(t._data) and all(map(is_weak, operands)):
+        values[t] = node.op.run(operands, node.params)
+        return []
     if node.op.kind == "elementwise":
         operands = _unrepeated(operands, t.shape)
     target.scope = node.scope.path if node.scope else ""

@@ -51,7 +51,7 @@ FRESH = frozenset([
     "prod", "max", "min", "all", "any", "argmax", "argmin", "cumsum", "cumulative_sum",
 ])  # fmt: skip
 # Views that keep the order of elements in memory.
-ORDERLY = frozenset(["reshape", "expand_dims", "squeeze", "broadcast_to", "asarray"])
+ORDERLY = frozenset(["reshape", "squeeze", "broadcast_to", "asarray"])
 
 
 class Unwritable(Exception):
@@ -333,8 +333,12 @@ class Namespace:
         return self._writer.function("reshape", np.reshape, (x, shape), {})
 
     def expand_dims(self, x: Any, *, axis: Any) -> Any:
-        out = self._writer.function("expand_dims", np.expand_dims, (x,), {"axis": axis})
         axes = axis if isinstance(axis, tuple) else (axis,)
+        keys = ["None" if i in axes else ":" for i in range(x.ndim + len(axes))]
+        while keys[-1:] == [":"]:
+            keys.pop()
+        template = f"{self._writer.mark(x.value)}[{', '.join(keys) or '...'}]"
+        out = self._writer.call(template, lambda: np.expand_dims(_plain(x), axis), orderly=True)
         old = iter(x.value.dims)
         out.value.dims = tuple((out.value, i) if i in axes else next(old) for i in range(x.ndim + len(axes)))
         if axes == tuple(range(len(axes))):

@@ -32,10 +32,15 @@ class Tree:
         self.kind, self.keys, self.children = kind, keys, children
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Tree) and repr(self) == repr(other)
+        return (
+            isinstance(other, Tree)
+            and self.kind is other.kind
+            and self.keys == other.keys
+            and self.children == other.children
+        )
 
     def __hash__(self) -> int:
-        return hash(repr(self))
+        return hash((self.kind, self.keys, self.children))
 
     def __repr__(self) -> str:
         if self.kind is None:

@@ -28,11 +28,26 @@ class Recorder:
     def graded(self, leaf: Any, before: Any, reading: bool) -> None:
         """The ``.grad`` of a leaf, now ``before``, is about to be read, or replaced; if no Parameter's, by ``backward``."""
 
-    def asked(self, module: Any) -> None:
-        """The mode of a module, training or evaluation, is about to be read."""
+    def flagged(self, owner: Any, name: str) -> None:
+        """A flag, ``_training`` of a module or ``_requires`` of a Parameter, is about to be read or set."""
+
+    def made(self, parameter: Any) -> None:
+        """A Parameter is being made, which will not outlive the run."""
+
+    def drawn(self, draw: Any) -> None:
+        """A generator has moved on."""
+
+    def checked(self, value: Any, check: Callable[[Any], None]) -> None:
+        """The values of a Tensor have been looked at by ``check``, which raises an error for wrong ones."""
 
 
 recorder: ContextVar[Recorder | None] = ContextVar("tinygraph_recorder", default=None)
+
+
+def tell_flag(owner: Any, name: str) -> None:
+    listener = recorder.get()
+    if listener is not None:
+        listener.flagged(owner, name)
 
 
 class Observed:
@@ -51,7 +66,12 @@ class Observed:
     def __set__(self, leaf: Any, value: Any) -> None:
         listener = recorder.get()
         if listener is not None:
-            listener.graded(leaf, self._slot.__get__(leaf), reading=False)
+            try:
+                before = self._slot.__get__(leaf)
+            except AttributeError:
+                listener.made(leaf)
+            else:
+                listener.graded(leaf, before, reading=False)
         self._slot.__set__(leaf, value)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import DialectError, DTypeError, GradientError, GraphGrowthWarning, ShapeError, TraceError, aval
 from .array import ATTRIBUTES, Data, as_array, check_differentiable, is_weak, lock
 from .node import Node, next_serial
-from .scope import GRAD, TRACE, Observed, mode, recorder
+from .scope import GRAD, TRACE, Observed, mode, recorder, tell_flag
 
 # Everything that operators, methods and the traversal reach by name; ops and composites enter themselves.
 OPS: dict[str, Callable[..., Any]] = {}
@@ -163,6 +163,7 @@ class Tensor:
     @property
     def requires_grad(self) -> bool:
         """Whether gradients flow to this Tensor. Settable on a floating-point leaf."""
+        tell_flag(self, "_requires")
         return self._requires
 
     @requires_grad.setter
@@ -173,6 +174,7 @@ class Tensor:
                 f"{self.node.op.name}; use t.detach() to leave the graph"
             )
         check_differentiable(np.asarray(self._data), value, self.name)
+        tell_flag(self, "_requires")
         self._requires = bool(value)
 
     def backward(self, gradient: Any = None, *, create_graph: bool = False, **unknown: Any) -> None:
@@ -315,7 +317,7 @@ class Parameter(Tensor):
         self.stamp = 0
 
     def __copy__(self) -> Parameter:
-        return Parameter(self._data, requires_grad=self._requires, name=self.name)
+        return Parameter(self._values("copy"), requires_grad=self._requires, name=self.name)
 
     def __setstate__(self, state: tuple[Any, dict[str, Any]]) -> None:
         for name, value in {**state[1], "stamp": 0}.items():  # in another process serials begin anew

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..core.convert import operand
 from ..core.graph import argument_names
-from ..core.scope import Scope, Setting, recorder, scope_var
+from ..core.scope import Scope, Setting, scope_var, tell_flag
 from ..core.tensor import Argument, Parameter, Tensor, describe
 from ..errors import ArgumentError, DialectError, DTypeError, IndexingError, ShapeError, TinygraphError, aval
 
@@ -176,13 +176,12 @@ class Module:
     @property
     def training(self) -> bool:
         """Whether it is in training mode, as it is at first; else in evaluation mode."""
-        listener = recorder.get()
-        if listener is not None:
-            listener.asked(self)
+        tell_flag(self, "_training")
         return self._training
 
     @training.setter
     def training(self, mode: bool) -> None:
+        tell_flag(self, "_training")
         self._training = mode
 
     def train(self, mode: bool = True) -> Self:

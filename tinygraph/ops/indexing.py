@@ -12,7 +12,7 @@ from ..core.array import is_weak
 from ..core.convert import dtype_of, shape_of
 from ..core.primitive import Domain, Each, Primitive, Rule
 from ..core.scope import TRACE, mode
-from ..core.tensor import Argument, Tensor, describe
+from ..core.tensor import Argument, Parameter, Tensor, describe
 from ..errors import DTypeError, IndexingError, ShapeError, TraceError
 from .elementwise import zeros_like
 
@@ -155,7 +155,11 @@ def _index_arrays(k: Any, sizes: tuple[int, ...]) -> list[Any]:
     if kind == "b":
         if values.shape != sizes:
             raise IndexingError(f"a mask of shape {values.shape} for axes of shape {sizes}; make them equal")
-        if isinstance(k, Tensor) and mode.get() & TRACE and (k.node is not None or isinstance(k, Argument)):
+        if (
+            isinstance(k, Tensor)
+            and mode.get() & TRACE
+            and (k.node is not None or isinstance(k, (Argument, Parameter)))
+        ):
             raise TraceError(
                 "the graph would keep the positions that this mask has now; write tg.where(mask, x, 0) for x[mask], "
                 "or take the positions outside the function that is traced"

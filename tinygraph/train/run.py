@@ -63,7 +63,9 @@ class Run:
             self.optimizer.lr = self.optimizer.lr
         self.state = [*self.model._state().values(), *self.optimizer._state().values()]
         if self.compiled:
-            self.update = compile(self.update, backend="auto" if self.compiled is True else self.compiled)  # type: ignore[method-assign]
+            backend = "auto" if self.compiled is True else self.compiled
+            # With NumPy a resumed run is bit for bit the run that nobody stopped, so its code keeps every bit.
+            self.update = compile(self.update, backend=backend, exact=backend == "numpy")  # type: ignore[method-assign]
 
     def go(self, epochs: int, patience: int | None, interrupted: list[bool]) -> str:
         """Train until something ends it, and say what that was."""

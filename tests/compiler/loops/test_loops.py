@@ -17,7 +17,7 @@ from tinygraph.compiler.passes import optimise
 from tinygraph.testing.programs import programs
 
 pytest.importorskip("numba")
-from tinygraph.compiler.loops import backend, kernels, writer
+from tinygraph.compiler.loops import backend, kernels, text, writer
 from tinygraph.compiler.loops.regions import LIMIT, Grouping
 
 GOLDEN = Path(__file__).with_name("batch_norm.txt")
@@ -200,6 +200,24 @@ def test_a_correction_is_not_reassociated():
     a, b = np.full(3, 1e4, np.float32), np.full(3, 3e-4, np.float32)
     check(lambda x, a, b: tg.sum((x - a - b) * 1e3, axis=0) * 1e-3, x, a, b, units=8)
     check(lambda x, a, b: tg.sum((x - a - b) * 1e3, axis=1) * 1e-3, x.T.copy(), a[:1], b[:1], units=8)
+
+
+def test_rows_are_taken_together_and_the_rest_one_by_one(interpreted, workers):
+    fn = lambda x, y: (x * tg.sum(x * y, axis=0), tg.mean(y - x, axis=0))
+    for rows in (*range(1, 40), 127, 513, 600):
+        kernel = check(fn, draw((rows, 3), np.float64), draw((rows, 3), np.float64, 1))
+    assert "x0_3" in kernel.source
+
+
+def test_long_elements_take_one_row_at_a_time(interpreted):
+    def fn(x):
+        y = x
+        for _ in range(text.SHORT):
+            y = y * 0.5 + x
+        return tg.sum(y, axis=0)
+
+    kernel = check(fn, draw((70, 3), np.float32))
+    assert "x0_1" not in kernel.source
 
 
 # -- arrays -----------------------------------------------------------------------------------------

@@ -20,14 +20,14 @@ from typing import Any
 import numba
 import numpy as np
 from numba import types
+from numba.core.caching import FunctionCache
 from numba.core.compiler import Compiler
 
 __all__ = ["add", "compiled", "kernel", "run_all"]
 
 _TYPES = {"f": types.float32, "d": types.float64, "?": types.boolean}
-_VERSIONS = (
-    f"python {sys.version_info[:2]}, numba {numba.__version__}, llvmlite {version('llvmlite')}, numpy {np.__version__}"
-)
+_FORMAT = 2  # counted up when kernels are compiled in another way: old machine code is not for new programs
+_VERSIONS = f"format {_FORMAT}, python {sys.version_info[:2]}, numba {numba.__version__}, llvmlite {version('llvmlite')}, numpy {np.__version__}"
 
 
 class _NoAlias(Compiler):
@@ -36,6 +36,22 @@ class _NoAlias(Compiler):
     def define_pipelines(self) -> Any:
         self.state.flags.noalias = True
         return super().define_pipelines()  # type: ignore[no-untyped-call]
+
+
+_OPTIONS: dict[str, Any] = {
+    "nogil": True,
+    "fastmath": {"contract"},
+    "error_model": "numpy",
+    "pipeline_class": _NoAlias,
+    "_nrt": False,  # nothing is allocated and no reference counted
+}
+
+
+class _Cache(FunctionCache):
+    """Machine code from the disk, without all that Numba makes ready for compiling, a part of SciPy among it."""
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        return self._load_overload(sig, target_context)  # type: ignore[no-untyped-call]
 
 
 @numba.njit(fastmath={"reassoc", "contract"})
@@ -56,14 +72,12 @@ def kernel(*, reads: str, writes: str, scratch: str) -> Callable[[Any], Any]:
 
     def decorate(function: Any) -> Any:
         def compile(cache: bool) -> Any:
-            return numba.njit(
-                types.void(*arrays),
-                nogil=True,
-                fastmath={"contract"},
-                error_model="numpy",
-                cache=cache,
-                pipeline_class=_NoAlias,
-            )(function)
+            made: Any = numba.njit(**_OPTIONS)(function)
+            if cache:
+                made._cache = _Cache(function)  # type: ignore[no-untyped-call]
+            made.compile(types.void(*arrays))
+            made.disable_compile()
+            return made
 
         path = Path(function.__code__.co_filename)
         if not path.is_file():

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from ...core.graph import Graph
 from ...core.tensor import Tensor
+from ..graphs import uses
 from .operations import ALIGN, SUMS, fits, summed
 
 Place = tuple[int | None, ...]  # for each axis of a value the axis of the space it runs along; None for one of size 1
@@ -41,6 +42,7 @@ class Grouping:
         self.places: dict[Tensor, Place] = {}
         self._home: dict[Tensor, Region] = {}
         self._levels: dict[Tensor, int] = {}
+        self._readers, self._outputs = uses(graph), set(graph.outputs)
         for t in graph.nodes:
             operands = graph.operands(t)
             if not (fits(t, operands) and self._enter(t, read_of(t, operands))):
@@ -75,8 +77,10 @@ class Grouping:
     def _enter(self, t: Tensor, operands: Sequence[Tensor]) -> bool:
         name = t.node.op.name  # type: ignore[union-attr]
         homes = {r: None for r in (self.home(x) for x in operands) if r is not None}
-        for first in sorted(homes, key=lambda r: -r.level):
-            if self._join(t, operands, first, [r for r in homes if r is not first]):
+        for first in sorted(homes, key=lambda r: (-r.level, -math.prod(r.space))):
+            others = [r for r in homes if r is not first]
+            small = [r for r in others if self._is_small(r, first, t)]
+            if (small and self._join(t, operands, first, others, small)) or self._join(t, operands, first, others):
                 return True
         if name in ALIGN and not (name in ("broadcast_to", "spread") and any(n > 1 for n in t.shape)):
             return False  # a view, for which NumPy needs no loop
@@ -88,10 +92,17 @@ class Grouping:
         self._settle(t, operands, region, place)
         return True
 
-    def _join(self, t: Tensor, operands: Sequence[Tensor], first: Region, others: Iterable[Region]) -> bool:
-        """Put ``t`` into the region of an operand, together with those of its other operands that fit."""
+    def _join(
+        self,
+        t: Tensor,
+        operands: Sequence[Tensor],
+        first: Region,
+        others: Iterable[Region],
+        small: Sequence[Region] = (),
+    ) -> bool:
+        """Put ``t`` into the region of an operand, together with those of its other operands that fit, and ``small`` ones."""
         axes = summed(t, operands[0]) if t.node.op.name in SUMS else None  # type: ignore[union-attr]
-        reduced, size = first.reduced if axes is None else axes, len(first.nodes)
+        reduced, size = first.reduced if axes is None else axes, sum(len(r.nodes) for r in (first, *small))
         inside = [first]
         for other in others:
             fits_in = other.space == first.space and other.sums_along(reduced) and size + len(other.nodes) < LIMIT
@@ -99,16 +110,20 @@ class Grouping:
                 inside.append(other)
                 reduced, size = other.reduced if reduced is None else reduced, size + len(other.nodes)
         # The nest stands above all that it reads, and a region rises there only if none has read it below.
-        level = max(1 + self._level(x) if self.home(x) not in inside else self._level(x) for x in operands)
-        inside = [r for r in inside if r.level == level or r.reader > level]
-        below = all(self.home(x) in inside or self._level(x) < level for x in operands)
+        joined = [*inside, *small]
+        level = max(1 + self._level(x) if self.home(x) not in joined else self._level(x) for x in operands)
+        joined = [r for r in joined if r.level == level or r.reader > level]
+        inside = [r for r in inside if r in joined]
+        below = all(self.home(x) in joined or self._level(x) < level for x in operands)
         if first not in inside or not below or size >= LIMIT or not first.sums_along(reduced):
             return False
         place = self._place(t, operands, Region(first.space, level, reduced), inside)
-        if place is None:
+        lifted = None if place is None else self._lifted(operands, place, [r for r in small if r in joined], reduced)
+        if place is None or lifted is None:
             return False
+        self.places.update(lifted)
         largest = max(inside, key=lambda r: len(r.nodes))
-        for r in inside:
+        for r in joined:
             if r is not largest:
                 self._merge(r, largest)
         largest.level = level
@@ -193,6 +208,31 @@ class Grouping:
         return (
             tuple(place) if not region.reduced.intersection(axes_used) and axes_used == sorted(set(axes_used)) else None
         )
+
+    def _is_small(self, region: Region, beside: Region, t: Tensor) -> bool:
+        """Whether a region is but elementwise arithmetic on less than the space of the other, and for ``t`` alone."""
+        if region.reduced is not None or math.prod(region.space) >= math.prod(beside.space):
+            return False
+        names = {x.node.op.name for x in region.nodes}  # type: ignore[union-attr]
+        readers = {u for x in region.nodes for u in self._readers.get(x, ())}
+        return (
+            names.isdisjoint(ALIGN)
+            and self._outputs.isdisjoint(region.nodes)
+            and all(u is t or self.home(u) is region for u in readers)
+        )
+
+    def _lifted(
+        self, operands: Sequence[Tensor], place: Place, small: Sequence[Region], reduced: frozenset[int] | None
+    ) -> dict[Tensor, Place] | None:
+        """The places of what small regions compute, as what is in ``place`` reads it; None unless along kept axes."""
+        found: dict[Tensor, Place] = {}
+        for region in small:
+            into = {trailing(x.shape, place) for x in operands if self.home(x) is region}
+            axes = into.pop()
+            if into or reduced is None or reduced.intersection(axes):
+                return None
+            found.update((x, tuple(None if a is None else axes[a] for a in self.places[x])) for x in region.nodes)
+        return found
 
     # -- siblings ------------------------------------------------------------------------------------
 

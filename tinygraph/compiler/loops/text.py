@@ -7,7 +7,10 @@ the part of the work to do, ``c`` the numbers. Arrays are flat. Three forms:
 - the last axis is summed: for each place along the kept axes, one loop after the other with sums in registers;
 - the last axis is kept: blocks of columns; every loop goes over the rows of a block, and sums are rows as well.
 
-Terms are added in the dtype of the sum, ``CHUNK`` at a time, and chunks in float64.
+Terms are added in the dtype of the sum, ``CHUNK`` at a time, and chunks in float64. A sweep over the columns takes
+``ROWS`` rows at a time, whose terms are added in pairs; the names of the second row end with ``_1``. These rows are far
+apart, so that each is the next part of a stretch of memory that is read from end to end, and their distance is odd, so
+that they do not compete for the same places in the cache.
 """
 
 from __future__ import annotations
@@ -15,7 +18,9 @@ from __future__ import annotations
 from ...core.tensor import Tensor
 from .nests import Nest
 from .operations import SUMS
-from .writer import TYPES, Text, Writer, divides, shifted, slot_of, without
+from .writer import ROWS, TYPES, Text, Writer, divides, shifted, slot_of, without
+
+SHORT = 16  # lines of an element, up to which rows are taken together: else the text takes long to compile
 
 
 def write(nest: Nest) -> Text:
@@ -41,6 +46,8 @@ class _Flat(Writer):
 
 class _Scalars(Writer):
     """The last axis is summed: sums and what follows from them are single numbers."""
+
+    chunk = 2048  # in vectors, 16 sums or more at a time
 
     def body(self, depth: int) -> None:
         nest = self.nest
@@ -89,8 +96,8 @@ class _Scalars(Writer):
         self.loads(depth + 1, [*nodes, *sums])
         for t in nodes:
             self.element(depth + 1, t, here)
-            if t in self.result and last:
-                self.put(depth + 1, f"y{self.result[t]}[{self.at(nest.dims_of(t))}] = v{self.value[t]}")
+            if last:
+                self.store(depth + 1, t)
         for t in sums:
             i = self.value[t]
             self.put(depth + 1, f"s{i} = add(s{i}, {self.operand(nest.sources[t][0], here)})")
@@ -108,7 +115,10 @@ class _Columns(Writer):
         self.place: dict[tuple[Tensor, bool], int] = {}
         self.partial: dict[Tensor, int] = {}
         self.sum_row: dict[Tensor, int] = {}
+        self.asked: dict[str, str] = {}  # names of values between the loops, and where they lie
         self._places()
+        if all(map(self._is_short, range(nest.loops))):
+            self.chunk *= ROWS
         outer = nest.kept[:-1]
         for d in outer:
             depth = self.loop(depth, d, "start, stop" if d == outer[0] else f"n{d}")
@@ -142,7 +152,16 @@ class _Columns(Writer):
                     self.place[t, True] = slot_of(self.rows, t)
 
     def inner(self, t: Tensor, here: set[Tensor], inverse: bool) -> str:
-        return super().inner(t, here, inverse) if t in here else self._row(t, inverse)
+        name = super().inner(t, here, inverse)
+        if t in here:
+            return name + self.row
+        self.asked[name] = self._row(t, inverse)
+        return name
+
+    def _load_between(self, at: int, depth: int) -> None:
+        """What was made between the loops is loaded ahead of the lines from ``at`` on, which read it."""
+        found, self.asked = self.asked, {}
+        self.lines[at:at] = ["    " * depth + f"{name} = {row}" for name, row in found.items()]
 
     def _row(self, t: Tensor, inverse: bool = False) -> str:
         return f"row_{TYPES[t.dtype.char]}[{shifted(self.place[t, inverse])}]"
@@ -165,7 +184,7 @@ class _Columns(Writer):
             depth, [*self.used(without(nodes, sums)), *([self.nest.kept] * any(t in self.result for t in nodes))]
         )
         self.put(depth, "for k in range(w):")
-        depth += 1
+        depth, at = depth + 1, len(self.lines)
         self.loads(depth, without(nodes, sums))
         for t in nodes:
             i = self.value[t]
@@ -179,6 +198,7 @@ class _Columns(Writer):
                 self.put(depth, f"{self._row(t, True)} = {TYPES[t.dtype.char]}(1) / v{i}")
             if t in self.result:
                 self.put(depth, f"y{self.result[t]}[{self.at(self.nest.kept)}] = v{i}")
+        self._load_between(at, depth)
 
     def _step(self, depth: int, *, loop: bool) -> int:
         self.put(depth, f"{'el' if self.steps else ''}if step == {len(self.steps)}:")
@@ -186,8 +206,7 @@ class _Columns(Writer):
         return depth + 1
 
     def _loop(self, depth: int, loop: int) -> None:
-        nest, nodes, sums = self.nest, self.nest.needed(loop), self.nest.sums[loop]
-        here, last = set(nodes), loop == nest.loops - 1
+        nest, sums = self.nest, self.nest.sums[loop]
         depth = self._step(depth, loop=True)
         if sums:
             self.put(depth, "q = part * TOTALS")
@@ -199,26 +218,53 @@ class _Columns(Writer):
             rows[nest.summed[0]] = "start, stop"
         for d in nest.summed[:-1]:
             depth = self.loop(depth, d, rows[d])
-        d = nest.summed[-1]
+        begin, _, end = rows[nest.summed[-1]].rpartition(", ")
+        begin = begin or "ZERO"
         if sums:
-            begin, _, end = rows[d].rpartition(", ")
-            self.put(depth, f"for i in range({begin or 'ZERO'}, {end}, CHUNK):")
+            self.put(depth, f"for i in range({begin}, {end}, CHUNK):")
             depth += 1
             self._each(depth, [f"{self._part(t)} = {TYPES[t.dtype.char]}(0)" for t in sums])
-            rows[d] = f"i, min(i + CHUNK, {end})"
-        inner = self.loop(depth, d, rows[d])
-        stored = [nest.dims_of(t) for t in nodes if t in self.result and last]
-        self.bases(inner, [*self.used([*nodes, *sums]), *stored])
-        self.put(inner, "for k in range(w):")
-        self.loads(inner + 1, [*nodes, *sums])
-        for t in nodes:
-            self.element(inner + 1, t, here)
-            if t in self.result and last:
-                self.put(inner + 1, f"y{self.result[t]}[{self.at(nest.dims_of(t))}] = v{self.value[t]}")
-        for t in sums:
-            self.put(inner + 1, f"{self._part(t)} += {self.operand(nest.sources[t][0], here)}")
+            self.put(depth, f"end = min(i + CHUNK, {end})")
+            begin, end = "i", "end"
+        if self._is_short(loop):
+            self.put(depth, f"gap = ({end} - {begin}) // ROWS")
+            self.put(depth, "gap = max(gap + gap % TWO, ONE) - ONE")
+            self.put(depth, f"rest = {begin} + ROWS * gap")
+            self._sweeps(depth, loop, f"{begin}, {begin} + gap", ["", *(f"_{r}" for r in range(1, ROWS))])
+            begin = "rest"
+        self._sweeps(depth, loop, f"{begin}, {end}", [""])
         if sums:
             self._each(depth, [f"{self._total(t, 'q + ')} += {self._part(t)}" for t in sums])
+
+    def _sweeps(self, depth: int, loop: int, span: str, endings: list[str]) -> None:
+        """Sweeps over the columns, each with one row for every ending of names."""
+        nest, nodes, sums = self.nest, self.nest.needed(loop), self.nest.sums[loop]
+        here, last = set(nodes), loop == nest.loops - 1
+        d = self.along = nest.summed[-1]
+        depth = self.loop(depth, d, span)
+        used = {*self.used([*nodes, *sums]), *(nest.dims_of(t) for t in nodes if t in self.result and last)}
+        for before, self.row in zip(["", *endings], endings, strict=False):
+            if self.row:
+                self.put(depth, f"i{d}{self.row} = i{d}{before} + gap")
+            self.bases(depth, [dims for dims in used if not self.row or d in dims])
+        self.put(depth, "for k in range(w):")
+        at = len(self.lines)
+        terms: dict[Tensor, list[str]] = {t: [] for t in sums}
+        for self.row in endings:
+            self.loads(depth + 1, [*nodes, *sums])
+            for t in nodes:
+                self.element(depth + 1, t, here)
+                if last:
+                    self.store(depth + 1, t)
+            for t in sums:
+                terms[t].append(self.operand(nest.sources[t][0], here))
+        self.row = ""
+        for t in sums:
+            self.put(depth + 1, f"{self._part(t)} += {added(terms[t])}")
+        self._load_between(at, depth + 1)
+
+    def _is_short(self, loop: int) -> bool:
+        return len(self.nest.needed(loop)) + len(self.nest.sums[loop]) <= SHORT
 
     def _part(self, t: Tensor) -> str:
         return f"sum_{TYPES[t.dtype.char]}[{shifted(self.partial[t])}]"
@@ -227,3 +273,11 @@ class _Columns(Writer):
         self.put(depth, "for k in range(w):")
         for line in lines:
             self.put(depth + 1, line)
+
+
+def added(terms: list[str]) -> str:
+    """The sum of terms, in pairs."""
+    if len(terms) <= 2:
+        return " + ".join(terms)
+    middle = len(terms) // 2
+    return f"({added(terms[:middle])}) + ({added(terms[middle:])})"

@@ -9,6 +9,7 @@ from ...core.tensor import Tensor
 from .nests import NOTHING, Dims, Nest, Source
 
 WIDTH = 1024  # columns of a block: a row of 4 KB, a page, is read at full speed, and the sums stay in the first cache
+ROWS = 4  # rows of one sweep over the columns: rows of scratch are read and written once for all of them
 LAYOUT = ("start", "stop", "left", "right", "first", "last", "part", "parts")  # what follows the sizes in ``n``
 TYPES = {"f": "f4", "d": "f8", "?": "b1"}
 
@@ -62,8 +63,11 @@ class Writer:
         head += [f"count = c[{len(self.number)}]"] if self._uses("count") else []
         places = sorted({p for line in self.lines for p in _places(line)})
         constants = [
-            ("CHUNK", 128 if form == "columns" else 512),
+            ("CHUNK", self.chunk),
             ("WIDTH", WIDTH),
+            ("ROWS", ROWS),
+            ("ONE", 1),
+            ("TWO", 2),
             *((f"S{i}", WIDTH * i) for i in places),
         ]
         constants += [("TOTALS", WIDTH * self.totals)]
@@ -107,11 +111,18 @@ class Writer:
 
     column = "k"  # the name of the index along the last axis, counted from ``origin``
     origin = ""
+    along: int | None = None  # the axis of which several rows are taken at a time,
+    row = ""  # and what the names of this one end with
+
+    chunk = 128  # terms that are added in the dtype of a sum, where one follows the other
+
+    def ending(self, dims: Dims | None) -> str:
+        return self.row if dims and self.along in dims else ""
 
     def base(self, dims: Dims) -> str:
         """The name of the place of the first element of a row; nothing where that is 0."""
         outer = [d for d in dims if d != self.last]
-        return "p" + "".join(map(str, dims)) if outer or (self.origin and dims) else ""
+        return "p" + "".join(map(str, dims)) + self.ending(dims) if outer or (self.origin and dims) else ""
 
     def bases(self, depth: int, used: Iterable[Dims]) -> None:
         for dims in sorted(set(used)):
@@ -120,7 +131,8 @@ class Writer:
             outer = [d for d in dims if d != self.last]
             terms = ""
             for d in outer:
-                terms = f"({terms}) * n{d} + i{d}" if "+" in terms else f"{terms} * n{d} + i{d}" if terms else f"i{d}"
+                i = f"i{d}{self.ending((d,))}"
+                terms = f"({terms}) * n{d} + {i}" if "+" in terms else f"{terms} * n{d} + {i}" if terms else i
             if self.last in dims:
                 terms = f"({terms}) * n{self.last}" if "+" in terms else f"{terms} * n{self.last}" if terms else ""
                 terms = " + ".join(filter(None, [terms, self.origin]))
@@ -134,8 +146,9 @@ class Writer:
 
     def loads(self, depth: int, nodes: Sequence[Tensor]) -> None:
         for source in dict.fromkeys(s for t in nodes for s in self.nest.sources[t] if s in self.array):
-            i = self.array[source]
-            self.put(depth, f"x{i} = a{i}[{self.at(source.dims or ())}]")
+            if not self.row or self.ending(source.dims):  # what the rows share is there from the first
+                i = self.array[source]
+                self.put(depth, f"x{i}{self.ending(source.dims)} = a{i}[{self.at(source.dims or ())}]")
 
     def used(self, nodes: Sequence[Tensor]) -> list[Dims]:
         return [s.dims or () for t in nodes for s in self.nest.sources[t] if s in self.array]
@@ -144,7 +157,7 @@ class Writer:
         if source in self.number:
             return f"c{self.number[source]}"
         if source in self.array:
-            return f"x{self.array[source]}"
+            return f"x{self.array[source]}{self.ending(source.dims)}"
         return self.inner(source.tensor, here, inverse)
 
     def inner(self, t: Tensor, here: set[Tensor], inverse: bool) -> str:
@@ -172,7 +185,7 @@ class Writer:
             text = f"{TYPES[t.dtype.char]}({text})"
         elif t.node.op.name == "astype" and t.dtype.char == "?" and dtype.char != "?":  # type: ignore[union-attr]
             text = f"{text} != {name}(0)"
-        self.put(depth, f"v{self.value[t]} = {text}")
+        self.put(depth, f"v{self.value[t]}{self.row} = {text}")
 
     def elements(self, depth: int, nodes: Sequence[Tensor], store: bool) -> None:
         here = set(nodes)
@@ -181,8 +194,11 @@ class Writer:
             self.element(depth, t, here)
         if store:
             for t in nodes:
-                if t in self.result:
-                    self.put(depth, f"y{self.result[t]}[{self.at(self.nest.dims_of(t))}] = v{self.value[t]}")
+                self.store(depth, t)
+
+    def store(self, depth: int, t: Tensor) -> None:
+        if t in self.result:
+            self.put(depth, f"y{self.result[t]}[{self.at(self.nest.dims_of(t))}] = v{self.value[t]}{self.row}")
 
     def total(self, t: Tensor, text: str) -> str:
         """A finished sum, or mean, in its dtype."""
