@@ -296,6 +296,25 @@ def test_channel_axis_in_the_middle():
     assert [m.nest.kinds for m in made] == ["RKR"]
 
 
+def test_arithmetic_on_rows_is_done_where_they_are_read():
+    """A running mean is updated in the loops that compute the mean."""
+    x, old = draw((40, 7), np.float32), draw((7,), np.float32, 1)
+    kernel = check(lambda x, old: (0.9 * old + 0.1 * tg.mean(x, axis=0), x - tg.mean(x, axis=0)), x, old)
+    assert kernel.source.startswith("def compiled(x, old):\n    t0, t1 = loops0(old, x)\n    return (t0, t1)\n")
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_rows_that_others_read_too_stay_apart(axis):
+    def fn(x, old, rate):
+        rate = rate * 0.5 + 1
+        scaled = 0.9 * old + 1
+        means = [tg.mean(z, axis=axis) for z in (x, tg.exp(x) @ x.T @ x)]
+        return [old - rate * m for m in means] + [scaled * m for m in means] + [scaled]
+
+    x = draw((5, 7), np.float64)
+    check(fn, x, draw((7, 5)[axis], np.float64, 1), np.array(0.3))
+
+
 def test_regions_never_wait_for_each_other(interpreted):
     """a feeds a matrix product that comes back to what else is made of a."""
 

@@ -5,7 +5,19 @@ import pytest
 
 import tinygraph as tg
 from tinygraph.compiler.graphs import valueless
-from tinygraph.compiler.passes import algebra, centred, collect, common, dead, factors, folding, kept, optimise, strong
+from tinygraph.compiler.passes import (
+    algebra,
+    centred,
+    collect,
+    common,
+    dead,
+    factors,
+    folding,
+    kept,
+    optimise,
+    strong,
+    transposed,
+)
 
 X = np.arange(1.0, 13.0).reshape(4, 3)
 ROW, COLUMN = np.array([1.0, 2.0, 3.0]), np.array([[1.0], [2.0], [3.0], [4.0]])
@@ -45,6 +57,8 @@ def left(run, fn, *args):
         (lambda x, y: x - (-y), [X, X], ["add(x, y)", "return t0"]),
         (lambda x, y: (-x) / (-y), [X, X], ["div(x, y)", "return t0"]),
         (lambda x, r: x * r.broadcast_to((4, 3)), [X, ROW], ["mul(x, r)", "return t0"]),
+        (lambda r, x: tg.ops.reduction.spread(tg.ops.reduction.spread(r, x[:, :, 0], axis=0), x, axis=2), [ROW, X.reshape(4, 3, 1)],
+         ["spread(r, x, axis=(0, 2))", "return t0"]),
     ],
 )  # fmt: skip
 def test_algebra(fn, args, lines):
@@ -195,6 +209,35 @@ def test_strong_zeros_that_cannot_matter(fn, lines):
 def test_strong_zeros_that_matter(fn):
     graph = graph_of(fn, X, X)
     assert strong.run(graph) is graph
+
+
+def test_behind_a_relu_zeros_matter_no_more_than_before():
+    fn = lambda g, x: tg.ops.elementwise.div0(tg.where(tg.relu(x) <= 0, 0, g), tg.relu(x) + 1)
+    assert left(strong.run, fn, X, X)[-2].startswith("div(")
+
+
+@pytest.mark.parametrize(
+    ("fn", "lines"),
+    [
+        (lambda x, w: (x.T @ w).T, ["transpose(w, axes=(1, 0))", "matmul(t0, x)", "return t1"]),
+        (lambda x, w: (x.T @ w.T.T).T, ["transpose(w, axes=(1, 0))", "matmul(t0, x)", "return t1"]),
+        (lambda x, w: (x @ w.T).T, ["transpose(x, axes=(1, 0))", "matmul(w, t0)", "return t1"]),
+    ],
+)
+def test_the_transpose_of_a_product_is_that_of_transposes(fn, lines):
+    assert left(lambda g: optimise(transposed.run(g))[-1].graph, fn, X, X) == lines
+
+
+def _both(x, w):
+    product = x.T @ w
+    return product, product.T
+
+
+@pytest.mark.parametrize("fn", [lambda x, w: (x @ w).T, _both])
+def test_products_that_stay(fn):
+    """Without a transpose in it, or read as it is too."""
+    graph = graph_of(fn, np.ones((3, 3)), np.ones((3, 3)))
+    assert transposed.run(graph) is graph
 
 
 def test_a_masked_softmax_keeps_its_zeros():

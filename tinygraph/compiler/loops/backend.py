@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from ...core.graph import Graph
-from ...core.memory import Maker
+from ...core.memory import LARGE, Maker
 from ...core.tensor import Argument, Tensor
 from .. import numpy_backend
 from ..graphs import again, number, outline, rewrite
+from ..passes.rewriting import is_draw
 from .kernels import compiled, run_all, threads
 from .nests import Nest, nest
-from .operations import ALIGN
+from .operations import ALIGN, SUMS
 from .regions import Grouping, Region, read_of
 from .text import write
 from .writer import WIDTH, Text
@@ -43,31 +44,46 @@ class Loops:
         self._stages = stages(made, self.text, threads())
         self._kernel = compiled(self.text.source)
         self._idle: list[Any] = []
+        self.function = self._function()
 
-    @property
-    def function(self) -> Any:
-        return self
+    def _function(self) -> Any:
+        """The call as a text of its own: half of what a small nest takes is what Python does around it."""
+        operands = ", ".join(f"x{i}" for i in range(len(self.operands)))
+        results = ", ".join(f"y{i}" for i in range(len(self.results)))
+        small = [make.bytes < LARGE for make in self._make]
+        lines = [f"def {self.name}({operands}):"]
+        lines += [
+            f"    y{i} = " + (f"empty(*like{i})" if is_small else f"make{i}()") for i, is_small in enumerate(small)
+        ]
+        lines += ["    c = numbers.copy()"] * bool(self._numbers) or ["    c = numbers"]
+        lines += [f"    c[{i}] = x{place}" for i, place in self._numbers]
+        given = [*(f"x{i}.ravel()" for i in self._reads), *(f"y{i}.ravel()" for i in range(len(self.results)))]
+        lines += [f"    run(({', '.join(given)},), c)", f"    return {results}"]
+        namespace: dict[str, Any] = {"empty": np.empty, "numbers": self._constants, "run": self._run}
+        namespace.update((f"like{i}", (make.shape, make.dtype)) for i, make in enumerate(self._make))
+        namespace.update((f"make{i}", make) for i, make in enumerate(self._make))
+        exec("\n".join(lines), namespace)  # noqa: S102
+        return namespace[self.name]
 
-    def __call__(self, *operands: Any) -> Any:
-        arrays = [_flat(operands[i]) for i in self._reads]
-        results = [make() for make in self._make]
-        numbers = self._constants
-        if self._numbers:
-            numbers = numbers.copy()
-            for i, place in self._numbers:
-                numbers[i] = operands[place]
-        given = (*arrays, *(r.reshape(-1) for r in results))
+    def _run(self, arrays: tuple[Any, ...], numbers: Any) -> None:
+        """Run the kernel on flat arrays, stage by stage."""
         try:
             scratch = self._idle.pop()
         except IndexError:  # at first, and for another thread that calls meanwhile
             scratch = self._scratch()
+        try:
+            self._run_stages(arrays, numbers, scratch)
+        except TypeError:  # the kernel does not take an array that is not aligned
+            aligned = tuple(a if a.flags.aligned else a.copy() for a in arrays)
+            self._run_stages(aligned, numbers, scratch)
+        self._idle.append(scratch)
+
+    def _run_stages(self, arrays: tuple[Any, ...], numbers: Any, scratch: Any) -> None:
         for stage in self._stages:
             if len(stage) == 1:
-                self._kernel(*given, stage[0], numbers, *scratch[0])
+                self._kernel(*arrays, stage[0], numbers, *scratch[0])
             else:
-                run_all(self._kernel, [(*given, n, numbers, *scratch[i]) for i, n in enumerate(stage)])
-        self._idle.append(scratch)
-        return results[0] if len(results) == 1 else tuple(results)
+                run_all(self._kernel, [(*arrays, n, numbers, *scratch[i]) for i, n in enumerate(stage)])
 
     def _scratch(self) -> list[tuple[Any, ...]]:
         """Rows for each worker; what lies between the loops is shared where all work on the same columns."""
@@ -87,14 +103,6 @@ class Loops:
 
 def _is_constant(t: Tensor) -> bool:
     return t.node is None and not isinstance(t, Argument)
-
-
-def _flat(array: Any) -> Any:
-    array = np.asarray(array)
-    flags = array.flags
-    if array.ndim == 1 and flags.c_contiguous and flags.aligned:
-        return array
-    return (array if flags.c_contiguous and flags.aligned else np.array(array, order="C")).reshape(-1)
 
 
 # -- who does what ------------------------------------------------------------------------------------
@@ -163,6 +171,9 @@ def _known_shapes(t: Tensor, operands: tuple[Tensor, ...]) -> Tensor | None:
         return number(t._data)
     if name == "spread" and operands[1].node is not None:
         return again(t, (operands[0], number(outline(operands[1]._data))))
+    if t.size == 1 and all(map(_is_constant, operands)) and not is_draw(t):
+        with np.errstate(all="ignore"):
+            return number(t.node.op.run([x._data for x in operands], t.node.params))  # type: ignore[union-attr]
     return None
 
 
@@ -179,8 +190,9 @@ def plan(graph: Graph) -> tuple[list[Tensor | Loops], list[Loops]]:
 
 
 def _pays(region: Region) -> bool:
-    """One op alone, or arithmetic on single numbers, NumPy does as fast."""
-    return math.prod(region.space) > 1 and sum(t.node.op.name not in ALIGN for t in region.nodes) > 1  # type: ignore[union-attr]
+    """One op alone, but for a sum, or arithmetic on single numbers, NumPy does as fast."""
+    names = [t.node.op.name for t in region.nodes if t.node.op.name not in ALIGN]  # type: ignore[union-attr]
+    return math.prod(region.space) > 1 and (len(names) > 1 or not set(names).isdisjoint(SUMS))
 
 
 def _ordered(graph: Graph, home: dict[Tensor, Region], made: dict[Region, Loops]) -> list[Tensor | Loops]:

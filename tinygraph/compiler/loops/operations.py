@@ -29,6 +29,7 @@ TEXTS = {
     "zeros_like": "{zero}",
     "mul0": "{zero} if {0} == {zero} or {1} == {zero} else {0} * {1}",
     "div0": "{zero} if {0} == {zero} else {0} / {1}",
+    "relu": "{0} if {0} > {zero} or {0} != {0} else {zero}",
     "maximum": "{0} if {0} > {1} or {0} != {0} else {1}",
     "minimum": "{0} if {0} < {1} or {0} != {0} else {1}",
     "where": "{1} if {0} else {2}",

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ...core.graph import Graph
-from . import algebra, centred, collect, common, dead, factors, folding, kept, strong
+from . import algebra, centred, collect, common, dead, factors, folding, kept, strong, transposed
 
 __all__ = ["PASSES", "Pass", "Stage", "optimise"]
 
@@ -38,6 +38,7 @@ PASSES = (
     Pass("folding", folding.run, exact=True),
     Pass("dead", dead.run, exact=True),
     Pass("common", common.run, exact=True),
+    Pass("transposed", transposed.run, exact=False),
     Pass("strong", strong.run, exact=False),
     Pass("centred", centred.run, exact=False),
     Pass("factors", factors.run, exact=False),

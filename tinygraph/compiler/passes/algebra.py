@@ -174,6 +174,11 @@ def _repeat(t: Tensor, operands: Operands) -> Tensor | None:
         return x
     if op_of(x) == op_of(t) == "broadcast_to":
         return _of_inner(t, x, node_of(t).params)
+    if op_of(x) == op_of(t) == "spread" and node_of(t).params["axis"] and node_of(x).params["axis"]:
+        new = node_of(t).params["axis"]
+        old = [a for a in range(t.ndim) if a not in new]
+        axes = sorted([*new, *(old[a] for a in node_of(x).params["axis"])])
+        return instead(t, node_of(t).op, (node_of(x).inputs[0], operands[1]), {"axis": tuple(axes)})
     return None
 
 

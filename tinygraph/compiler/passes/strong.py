@@ -20,14 +20,15 @@ _TAME = frozenset({
     "add", "sub", "mul", "mul0", "neg", "abs", "maximum", "minimum", "where", "tanh", "sin", "cos", "arctan", "sigmoid",
     "sign", "floor", "ceil", "round", "zeros_like", "identity", "detach", "sum", "cumsum", "max", "min", "matmul", "einsum",
     "reshape", "transpose", "broadcast_to", "expand_dims", "squeeze", "spread", "flip", "roll", "concatenate", "stack",
-    "getitem", "size",
+    "getitem", "size", "relu", "equal", "not_equal", "less", "less_equal", "greater", "greater_equal", "logical_and",
+    "logical_or", "logical_not",
 })  # fmt: skip
 # The sign of the first operand.
 _SAME = frozenset({
     "sqrt", "max", "min", "reshape", "transpose", "broadcast_to", "expand_dims", "squeeze", "spread", "flip", "roll",
     "getitem", "identity", "detach",
 })  # fmt: skip
-_NEVER_NEGATIVE = frozenset({"abs", "exp", "sigmoid", "softplus"})  # exp and its like may underflow to 0
+_NEVER_NEGATIVE = frozenset({"abs", "relu", "exp", "sigmoid", "softplus"})  # exp and its like may underflow to 0
 UNKNOWN, NOT_NEGATIVE, POSITIVE = 0, 1, 2
 
 
