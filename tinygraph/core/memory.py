@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 LARGE = 1 << 20  # bytes, from which on it pays
+KEPT = 2  # pieces: in a loop, the last result is still held when the next one is made
 LINE = 64  # bytes of a cache line, at which an array begins: loops that write it are faster
 
 
@@ -23,12 +24,12 @@ class Loan:
         }  # fmt: skip
 
     def __del__(self) -> None:
-        if not self.free:
+        if len(self.free) < KEPT:
             self.free.append(self.memory)
 
 
 class Maker:
-    """Makes arrays of one shape and dtype; where they are large, the memory of one that is gone is kept for the next."""
+    """Makes arrays of one shape and dtype; where they are large, the memory of some that are gone is kept for the next."""
 
     def __init__(self, shape: tuple[int, ...], dtype: Any) -> None:
         self.shape, self.dtype = shape, np.dtype(dtype)
