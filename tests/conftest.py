@@ -28,11 +28,14 @@ settings.load_profile("deep" if os.environ.get("TINYGRAPH_DEEP") else os.environ
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config):
-    """Without ``-n``, a process for each core; where pytest-xdist is not installed, and for a debugger or benchmarks, one."""
+    """Without ``-n``, a process for each core; one where pytest-xdist is not installed, and for a debugger or benchmarks.
+
+    Coverage has decided by now how it counts: with ``--cov`` say ``-n auto`` too.
+    """
     option = config.option
     if "PYTEST_XDIST_WORKER" in os.environ or hasattr(config, "workerinput"):  # a worker has none of its own
         return
-    alone = option.usepdb or option.collectonly or getattr(option, "benchmark_only", False)
+    alone = option.usepdb or option.collectonly or any(getattr(option, o, 0) for o in ("benchmark_only", "cov_source"))
     if getattr(option, "numprocesses", 0) is None and not alone:
         option.numprocesses = os.cpu_count()
 
