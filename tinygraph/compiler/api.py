@@ -240,7 +240,8 @@ class Compiled:
         sys.stdout.write("\n".join([*lines, f"  {program.kernel!r}"]) + "\n")
 
     def draw(self, stage: str | int = -1, **options: Any) -> Any:
-        """The picture of the latest program's graph at a stage, by name or number; options are those of ``tg.draw``.
+        """The picture of the latest program's graph at a stage, by number, or by name (the last of that name); options are
+        those of ``tg.draw``.
 
         Raises: ArgumentError for a stage that there is not.
         """
@@ -249,7 +250,7 @@ class Compiled:
         if isinstance(stage, str):
             if stage not in names:
                 raise ArgumentError(f"draw(stage={stage!r}): there is no such stage; choose one of {', '.join(names)}")
-            stage = names.index(stage)
+            stage = len(names) - 1 - names[::-1].index(stage)
         return stages[stage].graph.draw(**{"values": "shape", "mode": "forward", **options})
 
 

@@ -250,7 +250,6 @@ class _Builder:
         self.reads: dict[Slot, Tensor] = {}  # state that is read, and its symbol
         self.fresh: dict[Tensor, Tensor] = {t: symbol(t) for t in given}
         self.slots = {before: Slot(p, "grad") for p, (before, _) in log.grads.items() if before is not None}
-        self.leaves: dict[Tensor, Tensor] = {}
 
     def build(self, found: Sequence[Any], tree: Tree) -> Capture:
         results = [t for t in found if isinstance(t, Tensor)]

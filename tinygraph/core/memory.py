@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,9 @@ class Loan:
     def __init__(self, memory: np.ndarray[Any, Any], shape: tuple[int, ...], dtype: Any, free: list[Any]) -> None:
         self.memory = memory
         self.free = free
+        start = -(-memory.ctypes.data // LINE) * LINE
         self.__array_interface__ = {
-            "version": 3, "shape": shape, "typestr": np.dtype(dtype).str, "data": (-(-memory.ctypes.data // LINE) * LINE, False),
+            "version": 3, "shape": shape, "typestr": np.dtype(dtype).str, "data": (start, False),
         }  # fmt: skip
 
     def __del__(self) -> None:
@@ -33,7 +35,7 @@ class Maker:
 
     def __init__(self, shape: tuple[int, ...], dtype: Any) -> None:
         self.shape, self.dtype = shape, np.dtype(dtype)
-        self.bytes = self.dtype.itemsize * int(np.prod(shape, dtype=np.int64))
+        self.bytes = self.dtype.itemsize * math.prod(shape)
         self._free: list[Any] = []
 
     def __call__(self) -> np.ndarray[Any, Any]:

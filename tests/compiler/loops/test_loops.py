@@ -10,11 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support import examples
+from support.rounding import within_rounding
 
 import tinygraph as tg
 from tinygraph.compiler.graphs import valueless
 from tinygraph.compiler.passes import optimise
+from tinygraph.testing.derived import Derived
 from tinygraph.testing.programs import programs
+from tinygraph.testing.rounding import truth
 
 pytest.importorskip("numba")
 from tinygraph.compiler.loops import backend, kernels, text, writer
@@ -127,6 +130,17 @@ def test_random_programs(program, derived, passes):
         if derived:
             xs = [*xs, program.cotangent(program.shape)]
         check(tg.vjp_fn(program) if derived else program, *xs, passes=passes, units=1e4)
+
+
+@given(programs(max_ops=8, inputs=3))
+@examples(300)
+def test_random_programs_are_right_within_rounding(program):
+    both = Derived(program, program.inputs, program.cotangent(program.shape), range(program.count))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(backend, "compiled", as_python)
+        kernel = backend.build(optimise(valueless(both.graph))[-1].graph)
+    got = [np.asarray(a) for a in kernel(*both.inputs)]
+    within_rounding(got, truth(both, np.finfo(np.float64).eps / 2))
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])

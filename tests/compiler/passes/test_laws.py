@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from support import examples
+from support.rounding import within_rounding
 
 import tinygraph as tg
 from tinygraph.compiler.graphs import valueless
@@ -11,8 +12,6 @@ from tinygraph.compiler.passes import PASSES, optimise
 from tinygraph.testing.derived import Derived
 from tinygraph.testing.programs import programs
 from tinygraph.testing.rounding import truth
-
-UNITS = 32  # rounding units between eager and compiled, as docs say
 
 
 def derived(program):
@@ -31,12 +30,6 @@ def same_bits(got, expected):
         np.testing.assert_array_equal(a, b)
         if a.dtype.kind == "f":
             np.testing.assert_array_equal(np.signbit(a[a == a]), np.signbit(b[b == b]))
-
-
-def within_rounding(got, exact):
-    for a, e, mass, sigma in zip(got, exact.exact, exact.mass, exact.sigma, strict=True):
-        off = np.abs(a - np.asarray(e, np.float64)) / (sigma + exact.u * mass + np.finfo(a.dtype).tiny)
-        assert np.max(off, initial=0) <= UNITS
 
 
 @given(programs(max_ops=8, inputs=3))

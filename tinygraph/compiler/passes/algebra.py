@@ -129,14 +129,16 @@ def _still(t: Tensor, x: Tensor) -> bool:
     return axes is None or axes == tuple(range(len(axes)))
 
 
+_RESHAPES = ("reshape", "squeeze", "expand_dims")
+
+
 def _reshape(t: Tensor, operands: Operands) -> Tensor | None:
+    """Nothing, where shapes come back; one reshape for two."""
     (x,) = operands
-    if alike(t, x):
-        return x
-    if op_of(x) not in ("reshape", "squeeze", "expand_dims"):
-        return None
-    inner = node_of(x).inputs[0]
-    return inner if alike(t, inner) else instead(t, OPS["reshape"], (inner,), {"shape": t.shape})
+    found = _back_again(t, operands)
+    if found is not None or op_of(x) not in _RESHAPES:
+        return found
+    return instead(t, OPS["reshape"], (node_of(x).inputs[0],), {"shape": t.shape})
 
 
 def _back_again(t: Tensor, operands: Operands) -> Tensor | None:
@@ -144,7 +146,7 @@ def _back_again(t: Tensor, operands: Operands) -> Tensor | None:
     (x,) = operands
     if alike(t, x):
         return x
-    if op_of(x) not in ("reshape", "squeeze", "expand_dims"):
+    if op_of(x) not in _RESHAPES:
         return None
     inner = node_of(x).inputs[0]
     return inner if alike(t, inner) else None
