@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import ArgumentError, DTypeError, GradientError, ShapeError, StaleError, TinygraphError
 from .graph import by_serial, flatten, leaves_like
-from .primitive import bad_keyword, check_finite, named
+from .primitive import bad_keyword, call, check_finite, named
 from .scope import ANOMALY, GRAD, TRACE, Scope, flags, mode, recorder, scope_var
 from .tensor import OPS, Tensor, describe, make
 
@@ -183,14 +183,13 @@ def as_seed(output: Tensor, seed: Any, op: str = "backward", word: str = "gradie
         seed = seed if isinstance(seed, Tensor) else Tensor(seed)
     except TinygraphError as error:
         raise named(op, (output, seed), error) from error.__cause__
-    head = f"{op}({describe(output)}, {describe(seed)})"
     if seed.shape != output.shape:
         rule = (
             "a tangent has the shape of its primal" if word == "tangents" else "a cotangent has the shape of its output"
         )
-        raise ShapeError(f"{head}: {rule}; pass {word}= of shape {output.shape}")
+        raise ShapeError(f"{call(op, (output, seed))}: {rule}; pass {word}= of shape {output.shape}")
     if seed.dtype.kind == "c":
-        raise DTypeError(f"{head}: a direction of real numbers is real; pass its real part")
+        raise DTypeError(f"{call(op, (output, seed))}: a direction of real numbers is real; pass its real part")
     fits = isinstance(seed._data, np.ndarray) and seed.dtype == output.dtype
     return seed if fits else OPS["astype"](seed, output.dtype)  # type: ignore[no-any-return]
 
@@ -213,8 +212,10 @@ def gradients(output: Any, wrt: Any, seed: Any = None, create_graph: bool = Fals
     """
     outputs, structure = flatten(output)
     leaves, tree = flatten(wrt)
-    head = f"gradients({', '.join(map(describe, outputs))}): the seed"
-    seeds = [None] * len(outputs) if seed is None else leaves_like(head, structure, seed)
+    if seed is None:
+        seeds = [None] * len(outputs)
+    else:
+        seeds = leaves_like(f"{call('gradients', outputs)}: the seed", structure, seed)
     for x in (*outputs, *leaves):
         if not isinstance(x, Tensor):
             raise DTypeError(f"gradients({describe(x)}): works on Tensors; use tg.grad(fn) for a function of arrays")

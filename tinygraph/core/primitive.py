@@ -33,6 +33,7 @@ REGISTRY: dict[str, Primitive] = {}
 
 _PACKAGE = str(Path(__file__).parents[1]) + os.sep
 _Array, _as_array = np.ndarray, np.asarray
+_ARRAYS = (np.ndarray, np.generic)
 _NUMPY_ERRORS = (ValueError, TypeError, IndexError, OverflowError)
 
 
@@ -157,15 +158,19 @@ class Primitive:
             # NumPy's arithmetic, not Python's: 1 / 0 is inf.
             out = self.kernel(np, *map(_as_array, arrays), **params)
             return out.item() if isinstance(out, np.generic) else out
-        if self.numpy is not None and all(map(_is_native, arrays)):
+        if self.numpy is not None and _are_native(arrays):
             out = self.numpy(*arrays, **params)
         else:
             out = self.kernel(np, *arrays, **params) if params else self.kernel(np, *arrays)
         return out if type(out) is _Array or type(out) in WEAK else _as_array(out)
 
 
-def _is_native(array: Data) -> bool:
-    return is_weak(array) or (isinstance(array, (np.ndarray, np.generic)) and array.dtype.char in "efd")
+def _are_native(arrays: Sequence[Data]) -> bool:
+    """Whether all are float16, float32, float64 or Python numbers."""
+    for a in arrays:
+        if a.dtype.char not in "efd" if isinstance(a, _ARRAYS) else not is_weak(a):
+            return False
+    return True
 
 
 def apply(op: Primitive, operands: tuple[Any, ...], params: Mapping[str, Any]) -> Tensor:

@@ -126,6 +126,10 @@ class Setting:
 
     def __exit__(self, *exc_info: object) -> None:
         newer, entry = [], _entered.get()
+        if entry is not None and entry[0] is self:  # nearly always
+            self._var.set(entry[1])
+            _entered.set(entry[2])
+            return
         while entry is not None and entry[0] is not self:
             newer.append(entry)
             entry = entry[2]

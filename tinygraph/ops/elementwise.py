@@ -72,8 +72,11 @@ def _repaired(out: Any, *factors: Any) -> Any:
 
 def _div0(x: Any, y: Any) -> Any:
     out = np.true_divide(x, y)
-    # 0 / y is nan only where y is 0 or nan: a smaller y, as in a division by a row, tells it sooner.
-    safe = np.size(y) < out.size and _least(np.abs(y), axis=None, initial=1) > 0
+    # 0 / y is nan only where y is 0 or nan: a number or a smaller y, as in a division by a row, tells it sooner.
+    if is_weak(y):
+        safe = y == y and y != 0
+    else:
+        safe = y.size < out.size and _least(np.abs(y), axis=None, initial=1) > 0
     return out if safe else _repaired(out, x)
 
 

@@ -32,6 +32,8 @@ def normalize(op: str, x: Any, axis: Any) -> tuple[int, ...]:
     ndim = len(shape_of(x))
     if axis is None:
         return tuple(range(ndim))
+    if _is_normal(axis, ndim):  # as rules have it
+        return axis  # type: ignore[no-any-return]
     given = axis if isinstance(axis, (tuple, list)) else (axis,)
     axes = []
     for a in given:
@@ -50,6 +52,16 @@ def normalize(op: str, x: Any, axis: Any) -> tuple[int, ...]:
     if len(set(axes)) != len(axes):
         raise AxisError(f"{op}({describe(x)}, axis={axis!r}): an axis appears twice; name each once")
     return tuple(sorted(axes))
+
+
+def _is_normal(axis: Any, ndim: int) -> bool:
+    """Whether this is a sorted tuple of non-negative axes."""
+    before = -1
+    for a in axis if type(axis) is tuple else (None,):
+        if type(a) is not int or not before < a < ndim:
+            return False
+        before = a
+    return True
 
 
 def single(op: str, x: Any, axis: Any) -> int:
