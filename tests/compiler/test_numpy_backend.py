@@ -13,7 +13,8 @@ from support import examples
 
 import tinygraph as tg
 from tinygraph.compiler.graphs import valueless
-from tinygraph.compiler.numpy_backend import build, identifier
+from tinygraph.compiler.names import identifier
+from tinygraph.compiler.numpy_backend import build
 from tinygraph.core.primitive import REGISTRY, Primitive, apply
 from tinygraph.testing.primitives import calls
 from tinygraph.testing.programs import Program, programs

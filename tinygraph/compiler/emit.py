@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
-from keyword import iskeyword
 from typing import Any
 
 import numpy as np
@@ -30,12 +29,18 @@ Shapes = Mapping[tuple[int, ...], Value]
 
 
 def emit(
-    op: Any, params: Mapping[str, Any], operands: Sequence[Any], target: Value, shapes: Shapes, plain: bool = False
+    op: Any,
+    name: str,
+    params: Mapping[str, Any],
+    operands: Sequence[Any],
+    target: Value,
+    shapes: Shapes,
+    plain: bool = False,
 ) -> tuple[Value, list[Step]]:
     """The steps of one application, and what holds its result: ``target``, or an operand that is it already.
 
-    Operands are Values, and Python numbers for constants. ``shapes`` are values from which a shape may be
-    read. ``plain``: strong zeros and accurate sums as plain ones.
+    ``name`` is that of the op where it is called. Operands are Values, and Python numbers for constants.
+    ``shapes`` are values from which a shape may be read. ``plain``: strong zeros and accurate sums as plain ones.
     """
     if op.kind == "reduction" and params.get("keepdims") is False and isinstance(operands[0], Value):
         target.dims = tuple(dim for axis, dim in enumerate(operands[0].dims) if axis not in params["axis"])
@@ -46,7 +51,7 @@ def emit(
             return _written(op, params, operands, target, shapes)
         except _GIVE_UP:
             pass
-    return target, [_called(op, params, operands, target)]
+    return target, [_called(op, name, params, operands, target)]
 
 
 def _is_better_called(op: Any, operands: Sequence[Any]) -> bool:
@@ -126,7 +131,7 @@ def _sized(writer: Writer, op: str, shape: tuple[int, ...], x: Symbol, shapes: S
     return shape
 
 
-def _called(op: Any, params: Mapping[str, Any], operands: Sequence[Any], target: Value) -> Step:
+def _called(op: Any, name: str, params: Mapping[str, Any], operands: Sequence[Any], target: Value) -> Step:
     """The op itself by its name; params that the text does not say are names as well."""
     values = [x if isinstance(x, Value) else Value.number(x) for x in operands]
     listed = [f"{{{i}}}" for i in range(len(values))]
@@ -140,7 +145,6 @@ def _called(op: Any, params: Mapping[str, Any], operands: Sequence[Any], target:
             values.append(Value.named(k, v))
     fresh = op.name in FRESH
     unsaid = {k: False for k, v in params.items() if isinstance(v, bool)}
-    name = op.name if op.name.isidentifier() and not iskeyword(op.name) else "op"
     return Step(
         (target,), tuple(values), partial(fill, f"{name}({', '.join(listed)})"),
         fresh=fresh, orderly=fresh, functions={name: partial(_run, op, unsaid)},
@@ -203,8 +207,7 @@ def _cast(x: Any, target: Value, shapes: Shapes) -> tuple[Value, list[Step]]:
     if not isinstance(x, Value) or x.dtype.kind == target.dtype.kind:
         return (x if isinstance(x, Value) else Value.number(x)), []
     like = next((v for v in shapes.values() if v.dtype == target.dtype), None)
-    words = {"i": "int", "b": "bool"}
-    template = "{0} * 1.0" if target.dtype.kind == "f" else f"np.asarray({{0}}).astype({words[target.dtype.kind]})"
+    template = "{0} * 1.0" if target.dtype.kind == "f" else f"np.asarray({{0}}).astype(np.{target.dtype.type.__name__})"
     if like is not None:
         template = "{0}.astype({1}.dtype)"
     values = (x,) if like is None else (x, like)

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..core.array import Data, is_weak
 from ..core.graph import Graph
+from ..core.held import held
 from ..core.node import Node, next_serial
 from ..core.scope import Scope
 from ..core.tensor import Argument, Tensor, make
@@ -21,8 +22,7 @@ def outline(data: Data) -> Data:
     """Shape and dtype of an array without its values, in no more memory than one element; a Python number stays."""
     if is_weak(data):
         return data
-    array = np.asarray(data)
-    return np.broadcast_to(np.ones((), array.dtype), array.shape)
+    return np.broadcast_to(np.ones((), data.dtype), data.shape)
 
 
 def _is_outline(data: Data) -> bool:
@@ -31,7 +31,7 @@ def _is_outline(data: Data) -> bool:
 
 def symbol(like: Tensor, name: str | None = None) -> Tensor:
     """A leaf of the shape and dtype of another, without its values: an input of a graph."""
-    leaf = make(outline(like._data), kind=Argument)
+    leaf = make(outline(held(like)), kind=Argument)
     leaf.name = name or like.name
     return leaf
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import keyword
 import math
-import unicodedata
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
@@ -19,6 +16,7 @@ from ..core.graph import Graph
 from ..core.tensor import Tensor
 from .emit import emit
 from .graphs import is_number
+from .names import Names, identifier, one_line
 from .steps import ATOM, UNARY, Expression, Step, Value, fill
 
 
@@ -60,9 +58,11 @@ def lower(graph: Graph, units: Sequence[Any] | None = None, plain: bool = False)
         if value.shape:
             shapes.setdefault(value.shape, value)
     steps: list[Step] = []
-    for unit in graph.nodes if units is None else units:
+    units = graph.nodes if units is None else units
+    functions = _functions(graph, units)
+    for unit in units:
         if isinstance(unit, Tensor):
-            steps += _application(graph, unit, values, shapes, plain)
+            steps += _application(graph, unit, values, shapes, functions, plain)
         else:
             steps.append(_call(unit, values))
     outputs = [v if isinstance(v, Value) else Value.number(v) for v in (values[t] for t in graph.outputs)]
@@ -74,7 +74,12 @@ def lower(graph: Graph, units: Sequence[Any] | None = None, plain: bool = False)
 
 
 def _application(
-    graph: Graph, t: Tensor, values: dict[Tensor, Any], shapes: Mapping[tuple[int, ...], Value], plain: bool
+    graph: Graph,
+    t: Tensor,
+    values: dict[Tensor, Any],
+    shapes: Mapping[tuple[int, ...], Value],
+    functions: Mapping[Any, str],
+    plain: bool,
 ) -> list[Step]:
     node, target = t.node, Value.of(t)
     assert node is not None
@@ -84,8 +89,8 @@ def _application(
         return []
     if node.op.kind == "elementwise":
         operands = _unrepeated(operands, t.shape)
-    target.scope = node.scope.path if node.scope else ""
-    values[t], steps = emit(node.op, node.params, operands, target, shapes, plain)
+    target.scope = one_line(node.scope.path) if node.scope else ""
+    values[t], steps = emit(node.op, functions[node.op], node.params, operands, target, shapes, plain)
     reduced = _is_reduced(node.op.kind, target, operands)
     for step in steps:
         step.target.scope, step.target.reduced = target.scope, reduced
@@ -139,57 +144,25 @@ def _needed(steps: Sequence[Step], outputs: Iterable[Value]) -> list[Step]:
 
 # -- names ------------------------------------------------------------------------------------------
 
-_WORDS = {
-    "\u2212": "_minus_",
-    "·": "_times_",
-    "×": "_times_",
-    "+": "_plus_",
-    "/": "_over_",
-    "\u0302": "hat",
-    "\u0304": "bar",
-}
-
-
-def identifier(text: str) -> str:
-    """A user's name as one of Python, in ASCII: ``μ`` is ``mu``, ``x̂`` is ``xhat``; nothing if there is no such.
-
-    >>> [identifier(text) for text in ("σ²", "x−μ", "layer.weight")]
-    ['sigma2', 'x_minus_mu', 'layer_weight']
-    """
-    letters = []
-    for c in unicodedata.normalize("NFKD", text):
-        name = unicodedata.name(c, "")
-        if c.isascii():
-            letters.append(c if c.isalnum() else "_")
-        elif name.startswith(("GREEK SMALL LETTER ", "GREEK CAPITAL LETTER ")):
-            letters.append(name.split()[-1].lower())
-        else:
-            letters.append(_WORDS.get(c, "_"))
-    word = "".join(letters).strip("_")
-    return word if word.isidentifier() else ""
-
 
 def _names(program: Program) -> dict[Value, str]:
     """A name for every value: its own where it has one, else ``t0``, ``t1``, …; none twice, and none of a function."""
-    taken = {"np", *keyword.kwlist, *(name for step in program.steps for name in step.functions)}
-    counts: Counter[str] = Counter()
-
-    def free(word: str) -> str:
-        name = word
-        while name in taken:
-            counts[word] += 1
-            name = f"{word}_{counts[word]}"
-        taken.add(name)
-        return name
-
+    known = Names(name for step in program.steps for name in step.functions)
     results = [value for step in program.steps for value in step.targets]
     words = {v: identifier(v.hint or "") for v in (*program.inputs, *program.constants, *results)}
-    names = {v: free(word) for v, word in words.items() if word}
-    numbered = (word for i in itertools.count() if (word := f"t{i}") not in taken)
+    names = {v: known.free(word) for v, word in words.items() if word}
+    numbered = (word for i in itertools.count() if (word := f"t{i}") not in known.taken)
     for v, word in words.items():
         if not word:
-            names[v] = free("n") if v.weak else next(numbered)
+            names[v] = known.free("n") if v.weak else next(numbered)
     return names
+
+
+def _functions(graph: Graph, units: Iterable[Any]) -> dict[Any, str]:
+    """What the text calls each op, if it does: by its name, where that is a word that nothing else has."""
+    known = Names(unit.name for unit in units if not isinstance(unit, Tensor))
+    ops = dict.fromkeys(t.node.op for t in graph.nodes)  # type: ignore[union-attr]
+    return {op: known.free(op.name if op.name.isidentifier() else "op") for op in ops}
 
 
 def _text(program: Program, value: Value) -> Expression:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import dis
 import itertools
+import keyword
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -18,9 +19,10 @@ from ..errors import ArgumentError
 from ..transforms import vjp
 from .emit import HELPERS
 from .graphs import valueless
-from .numpy_backend import Program, copied, identifier, lower
+from .names import identifier, one_line
+from .numpy_backend import Program, copied, lower
 from .passes import optimise
-from .steps import ATOM, UNARY, Expression, Step, Value
+from .steps import ATOM, UNARY, Expression, Step, Value, literal
 from .symbols import Unwritable
 
 WIDEST = 88  # characters of a line in which results without a name of their own are written out
@@ -128,7 +130,7 @@ def _stored(instructions: Sequence[dis.Instruction], place: int) -> str | None:
 def _name_outputs(program: Program, wanted: Sequence[str]) -> None:
     """Call the results dx, dgamma, …, whatever they were called on the way."""
     given = {*program.inputs, *program.constants}
-    taken = {name for v, name in program.names.items() if v in given or v not in program.outputs}
+    taken = {*keyword.kwlist, *(name for v, name in program.names.items() if v in given or v not in program.outputs)}
     for v, name in zip(program.outputs, wanted, strict=True):
         word = f"d{identifier(name) or 'x'}"
         if v not in given and not v.text and word not in taken:
@@ -140,13 +142,19 @@ def _name_outputs(program: Program, wanted: Sequence[str]) -> None:
 def _constant(v: Value, head: str, program: Program) -> str:
     array = np.asarray(v.constant)
     like = next((x for x in program.inputs if x.shape == array.shape), None)
+    kin = next((x for x in program.inputs if x.dtype == array.dtype and not x.weak), None)
+    dtype = f", {program.names[kin]}.dtype" if kin is not None else ""
     if array.size and array.shape and like is not None and (array == array.flat[0]).all():
-        return f"np.full({program.names[like]}.shape, {array.flat[0].item()!r})"
+        return f"np.full({program.names[like]}.shape, {literal(array.flat[0].item())}{dtype})"
     if array.dtype == object or array.size > FEW:
         raise ArgumentError(
             f"{head}: {describe(v.constant)} is no argument, and too much to write out; make it an argument"
         )
-    return repr(array.item()) if not array.shape else f"np.array({array.tolist()!r})"
+    return f"np.array({_listed(array.tolist())}{dtype})" if array.shape else literal(array.item())
+
+
+def _listed(value: Any) -> str:
+    return f"[{', '.join(map(_listed, value))}]" if isinstance(value, list) else literal(value)
 
 
 # -- the text ---------------------------------------------------------------------------------------
@@ -203,6 +211,7 @@ def _text(program: Program, constants: Mapping[Value, str], name: str, title: st
     helpers = dict.fromkeys(name for step in program.steps for name in step.functions)
     arguments = ", ".join(program.names[v] for v in program.inputs)
     returned = ", ".join(results) if len(results) > 1 else f"({results[0]},)"
+    title = one_line(title).replace("\\", "/").replace('"', "'")
     body = [f"def {name}({arguments}):", f'    """{title}"""', *written.lines, f"    return {returned}"]
     return "\n\n\n".join(["import numpy as np", *(HELPERS[name] for name in helpers), "\n".join(body)]) + "\n"
 

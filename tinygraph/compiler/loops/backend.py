@@ -154,13 +154,16 @@ def _shares(extent: int, count: int) -> list[tuple[int, int]]:
 def build(graph: Graph) -> numpy_backend.Kernel:
     """A function that computes a graph with compiled loops, called in the order of the program.
 
-    Equal to the ops one by one within their rounding bound: sums are added in another order, and a division by
-    a sum's result is a multiplication by its reciprocal.
+    Equal to the ops one by one but for two things: sums are added in another order, and a division by a square root
+    of a sum is a multiplication by its reciprocal.
     """
     graph = rewrite(graph, _known_shapes)
     units, made = plan(graph)
     kernel = numpy_backend.build(graph, units)
-    kernel.source = "\n\n".join([kernel.source, *(f"# {u.name}\n{u.text.source}" for u in made)])
+    names: dict[str, list[str]] = {}
+    for unit in made:
+        names.setdefault(unit.text.source, []).append(unit.name)
+    kernel.source = "\n\n".join([kernel.source, *(f"# {', '.join(n)}\n{text}" for text, n in names.items())])
     return kernel
 
 

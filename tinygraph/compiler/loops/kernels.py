@@ -26,7 +26,7 @@ from numba.core.compiler import Compiler
 __all__ = ["add", "compiled", "kernel", "run_all"]
 
 _TYPES = {"f": types.float32, "d": types.float64, "?": types.boolean}
-_FORMAT = 2  # counted up when kernels are compiled in another way: old machine code is not for new programs
+_FORMAT = 3  # counted up when kernels are compiled in another way: old machine code is not for new programs
 _VERSIONS = f"format {_FORMAT}, python {sys.version_info[:2]}, numba {numba.__version__}, llvmlite {version('llvmlite')}, numpy {np.__version__}"
 
 
@@ -40,7 +40,6 @@ class _NoAlias(Compiler):
 
 _OPTIONS: dict[str, Any] = {
     "nogil": True,
-    "fastmath": {"contract"},
     "error_model": "numpy",
     "pipeline_class": _NoAlias,
     "_nrt": False,  # nothing is allocated and no reference counted
@@ -54,7 +53,7 @@ class _Cache(FunctionCache):
         return self._load_overload(sig, target_context)  # type: ignore[no-untyped-call]
 
 
-@numba.njit(fastmath={"reassoc", "contract"})
+@numba.njit(fastmath={"reassoc"})
 def add(total: Any, term: Any) -> Any:
     """``total + term``, in whatever order is fast: the one sum that may be done in another order."""
     return total + term
@@ -63,7 +62,7 @@ def add(total: Any, term: Any) -> Any:
 def kernel(*, reads: str, writes: str, scratch: str) -> Callable[[Any], Any]:
     """Compile a function of flat arrays for the given dtypes, or load it from beside the file of its text.
 
-    Only ``contract`` is allowed to arithmetic: nan, inf and the order of operations keep their meaning.
+    Arithmetic is that of NumPy, to the bit: were ``a·a - b·b`` contracted, it would not be 0 where a is b, and may be less.
     """
     arrays = [types.Array(_TYPES[c], 1, "C", readonly=True) for c in reads]
     arrays += [types.Array(_TYPES[c], 1, "C") for c in writes]

@@ -25,7 +25,7 @@ TEXTS = {
     "sqrt": "np.sqrt({0})",
     "floor": "np.floor({0})",
     "ceil": "np.ceil({0})",
-    "sign": "{one} if {0} > {zero} else -{one} if {0} < {zero} else {0}",
+    "sign": "{one} if {0} > {zero} else -{one} if {0} < {zero} else {0} + {zero}",  # no -0.0
     "zeros_like": "{zero}",
     "mul0": "{zero} if {0} == {zero} or {1} == {zero} else {0} * {1}",
     "div0": "{zero} if {0} == {zero} else {0} / {1}",

@@ -99,11 +99,16 @@ class Writer:
         return any(name in _words(line) for line in self.lines)
 
     def _inverted(self) -> set[Tensor]:
-        """Values between the loops that loops divide by: these multiply by the reciprocal."""
+        """Square roots between the loops that loops divide by: these multiply by the reciprocal, which is never too large."""
         nest, found = self.nest, set()
         for t in nest.full:
             divisor = nest.sources[t][1].tensor if is_division(t) else None
-            if divisor in self.value and divisor not in nest.full and divisor.dtype == t.dtype:
+            if (
+                divisor in self.value
+                and divisor not in nest.full
+                and divisor.dtype == t.dtype
+                and _is_root(nest, divisor)
+            ):
                 found.add(divisor)
         return found
 
@@ -219,6 +224,10 @@ def slot_of(slots: dict[str, int], t: Tensor) -> int:
 
 def is_division(t: Tensor) -> bool:
     return t.node.op.name in ("div", "div0")  # type: ignore[union-attr]
+
+
+def _is_root(nest: Nest, t: Tensor) -> bool:
+    return nest.formulas[t][0].startswith("np.sqrt")
 
 
 def divides(t: Tensor, by: Tensor, nest: Nest) -> bool:

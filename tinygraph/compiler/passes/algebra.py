@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ...core.array import is_weak
 from ...core.graph import Graph
 from ...core.tensor import OPS, Tensor
 from ..graphs import is_number
@@ -33,13 +34,23 @@ def run(graph: Graph) -> Graph:
 # -- arithmetic -------------------------------------------------------------------------------------
 
 
+_REPEATS = ("spread", "broadcast_to")
+
+
 def _is_zero(x: Tensor, sign: float) -> bool:
     """The number 0 of a sign; an integer has none and counts as positive."""
     return is_number(x, 0) and math.copysign(1.0, x._data) == sign
 
 
 def _negated(x: Tensor) -> Tensor | None:
-    return node_of(x).inputs[0] if op_of(x) == "neg" else None
+    """What ``x`` is the negative of; of integers, -x may be no number of their dtype.
+
+    Not where that only repeats something: -x then lies in memory in an order of its own, in which sums are added.
+    """
+    if op_of(x) != "neg" or x.dtype.kind != "f":
+        return None
+    (inner,) = node_of(x).inputs
+    return inner if op_of(inner) not in _REPEATS else None
 
 
 def _add(t: Tensor, operands: Operands) -> Tensor | None:
@@ -49,7 +60,7 @@ def _add(t: Tensor, operands: Operands) -> Tensor | None:
         if _is_zero(b, -1.0) or (integers and is_number(b, 0)):
             return a
         negative = _negated(b)
-        if negative is not None and t.dtype.kind == "f":
+        if negative is not None:
             return instead(t, OPS["sub"], (a, negative))
     return None
 
@@ -59,7 +70,7 @@ def _sub(t: Tensor, operands: Operands) -> Tensor | None:
     if _is_zero(y, 1.0):
         return x
     negative = _negated(y)
-    return instead(t, OPS["add"], (x, negative)) if negative is not None and t.dtype.kind == "f" else None
+    return instead(t, OPS["add"], (x, negative)) if negative is not None else None
 
 
 def _mul(t: Tensor, operands: Operands) -> Tensor | None:
@@ -76,7 +87,7 @@ def _div(t: Tensor, operands: Operands) -> Tensor | None:
 def _signs(t: Tensor, operands: Operands) -> Tensor | None:
     """-x · -y is x · y."""
     bare = [_negated(x) for x in operands]
-    if t.dtype.kind != "f" or bare[0] is None or bare[1] is None:
+    if bare[0] is None or bare[1] is None:
         return None
     return instead(t, node_of(t).op, (bare[0], bare[1]))
 
@@ -195,9 +206,11 @@ def _without_repetition(t: Tensor, operands: Operands) -> Tensor | None:
 
 def _unrepeated(x: Tensor) -> Tensor:
     """What ``x`` repeats, if NumPy's broadcasting would repeat it in the same way."""
-    if op_of(x) not in ("spread", "broadcast_to", "expand_dims"):
+    if op_of(x) not in (*_REPEATS, "expand_dims"):
         return x
     inner: Tensor = node_of(x).inputs[0]
+    if is_weak(inner._data):  # a number that is repeated promotes
+        return x
     axes = node_of(x).params.get("axis")
     if not axes:
         return inner

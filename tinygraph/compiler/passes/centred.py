@@ -74,10 +74,15 @@ def centre_of(graph: Graph, c: Tensor) -> Tensor | None:
     if op_of(mean) != "mean" or graph.operands(mean)[0] is not x or c.shape != x.shape:
         return None
     kept = tuple(1 if a in axes_of(mean) else n for a, n in enumerate(x.shape))
-    if op_of(m) == "spread" and node_of(m).params["axis"] == axes_of(mean):
-        return mean
-    along = mean if op_of(m) in ("spread", "broadcast_to") else m
-    return mean if (1,) * (x.ndim - along.ndim) + along.shape == kept else None
+    along = _repeated(m)
+    return mean if (1,) * (x.ndim - len(along)) + along == kept else None
+
+
+def _repeated(m: Tensor) -> tuple[int, ...]:
+    """The shape of ``m`` before it is repeated."""
+    if op_of(m) == "spread" and (axes := axes_of(m)):
+        return tuple(1 if a in axes else n for a, n in enumerate(m.shape))
+    return node_of(m).inputs[0].shape if op_of(m) in ("spread", "broadcast_to") else m.shape
 
 
 def _zero(graph: Graph, term: Term, t: Tensor, new: Mapping[Tensor, Tensor]) -> Tensor | None:

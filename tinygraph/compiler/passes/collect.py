@@ -152,8 +152,8 @@ def _product(nums: list[Expr], dens: list[Expr]) -> Expr:
     large = [x for x in nums if _size(x) == most or not _is_moderate(x)]
     if not small:
         return chain("div", chain("mul", *large), *dens)
-    early = [x for x in dens if _size(x) < most]
-    late = [x for x in dens if _size(x) >= most]
+    early = [x for x in dens if _size(x) < most and _is_moderate(x)]
+    late = [x for x in dens if _size(x) == most or not _is_moderate(x)]
     head = chain("div", chain("mul", *small), *early)
     return chain("div", chain("mul", head, *large), *late)
 

@@ -165,7 +165,7 @@ def _axes_to_drop(c: Tensor, t: Tensor) -> tuple[int, ...]:
 
 def _reduced(graph: Graph, c: Tensor, t: Tensor, new: Mapping[Tensor, Tensor]) -> Tensor:
     """A constant factor in a shape that fits the sum ``t``."""
-    if is_spread_along(c, axes_of(t)):
+    if is_spread_along(c, graph.operands(t)[0].ndim, axes_of(t)):
         small = new[graph.operands(c)[0]]
         keep = node_of(t).params["keepdims"]
         return apply(OPS["expand_dims"], [small], {"axis": axes_of(t)}, node_of(t).scope) if keep else small

@@ -19,6 +19,7 @@ Opens = Callable[[Tensor], bool]
 TIMES, OVER = frozenset({"mul", "mul0"}), frozenset({"div", "div0"})
 STRONG = frozenset({"mul0", "div0"})
 PRODUCTS = TIMES | OVER | {"neg"}
+_MOST = 64  # ops that are read as one product, so that a long chain of them stays linear
 
 
 @dataclass(slots=True)
@@ -49,7 +50,7 @@ def factorise(graph: Graph, t: Tensor, opens: Opens) -> Product:
     while waiting:
         x, under = waiting.pop()
         name = op_of(x)
-        if name not in PRODUCTS or not opens(x):
+        if name not in PRODUCTS or len(product.opened) == _MOST or not opens(x):
             (product.dens if under else product.nums).append(x)
             continue
         product.opened.append(x)

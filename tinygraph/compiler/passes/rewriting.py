@@ -13,7 +13,7 @@ from ...core.node import Node, next_serial
 from ...core.tensor import Tensor, make
 from ..graphs import NO_PARAMS, Rule, apply
 
-_REPEATS = 8
+_REPEATS = 4
 Find = Callable[[Tensor, Mapping[Tensor, Tensor]], Tensor | None]
 
 

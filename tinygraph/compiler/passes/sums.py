@@ -44,14 +44,14 @@ def axes_of(t: Tensor) -> tuple[int, ...]:
     return axes
 
 
-def is_spread_along(x: Tensor, axes: tuple[int, ...]) -> bool:
-    """Whether ``x`` only repeats something along the axes, which that does not have."""
-    return op_of(x) == "spread" and bool(node_of(x).params["axis"] == axes)
+def is_spread_along(x: Tensor, ndim: int, axes: tuple[int, ...]) -> bool:
+    """Whether ``x`` only repeats something along the axes of ``ndim``, which that does not have."""
+    return x.ndim == ndim and op_of(x) == "spread" and axes_of(x) == axes
 
 
 def varies(x: Tensor, ndim: int, axes: tuple[int, ...]) -> bool:
     """Whether ``x`` has more than one value along the axes of something of ``ndim`` axes that it broadcasts to."""
-    if x.ndim == ndim and is_spread_along(x, axes):
+    if is_spread_along(x, ndim, axes):
         return False
     missing = ndim - x.ndim
     return any(a >= missing and x.shape[a - missing] != 1 for a in axes)
