@@ -241,6 +241,29 @@ def test_wrong_calls(call, error, says):
         call(drawn((4,))[0])
 
 
+# -- what it cannot judge -----------------------------------------------------------------------------------
+
+
+def centred_power(exponent):
+    return lambda x: tg.mean((x - tg.mean(x)) ** exponent)
+
+
+def test_a_constant_exponent_is_not_rounded():
+    """3.0 - 1 is exactly 2: perturbed, it would make nan of negative numbers, and the check would pass whatever came."""
+    x, exponent = drawn((4, 3))[0], tg.tensor(3.0)
+    assert check_grad(centred_power(exponent), x, order=2)
+    rule = REGISTRY["pow"].vjps[0]
+    with sabotage.broken_rule(REGISTRY["pow"], 0, sabotage.PERTURBED["doubled"](rule)):
+        assert check_grad(centred_power(exponent), x).verdict == "wrong"
+
+
+def test_it_says_so_where_rounding_hides_everything():
+    report = check_grad(lambda x: tg.sin(1e16 * x), drawn((3,))[0])
+    assert "blind-reference" in report.warnings
+    assert "cannot judge" in str(report)
+    assert not check_grad(lambda x: tg.sin(x), drawn((3,))[0]).warnings
+
+
 # -- the names of arguments --------------------------------------------------------------------------------
 
 

@@ -21,7 +21,6 @@ from .wide import double, unit
 
 Array = np.ndarray[Any, Any]
 Doctor = Callable[[Kernel, Problem], Any]
-BLIND = 1e-3
 NEAR = 100  # times the limit: a wrong formula is farther off, a chance low of sigma is not
 SHRINKS = 0.1  # what is left of a rounding error, at most, in longdouble
 
@@ -86,7 +85,7 @@ def compare(
     kernel = Kernel(backward, names, chosen, options.extras, options.saved)
     seen = observe(kernel, problem.dy, given, nondeterministic=options.nondeterministic)
     exact, entries, faults = _measured(derived, problem, options, chosen, seen)
-    warnings = ["blind-reference"] if _is_blind(exact, derived.count) else []
+    warnings = ["blind-reference"] if exact.is_blind(derived.count) else []
     warnings += ["manual-tolerance"] if options.tolerance is not None else []
     failing = [e for e in entries if not e.ok]
     worst = max((e for e in failing if e.kind == "gradient"), key=lambda e: e.ratio, default=None)
@@ -194,14 +193,6 @@ def _called(kernel: Kernel, problem: Problem, convert: Callable[[Array], Array])
             return kernel(dy, [convert(a) for a in problem.arrays.values()])
     except Exception:  # a kernel may not take these
         return None
-
-
-def _is_blind(exact: Truth, count: int) -> bool:
-    for g, sigma in zip(exact.exact[count:], exact.sigma[count:], strict=True):
-        size = float(np.abs(double(g)).max(initial=0, where=np.isfinite(double(g))))
-        if size > 0 and float(double(sigma).max(initial=0)) > max(BLIND, 16 * exact.u) * size:
-            return True
-    return False
 
 
 # -- comparing ----------------------------------------------------------------------------------------

@@ -27,6 +27,8 @@ from .kernel import choose_wrt, plain
 from .kinks import DECISIONS, RANDOM, Hull, Watch, answers, hulls, questions
 from .wide import Array, Wide, double, unit, wide_for
 
+BLIND = 1e-3
+
 # Results that are one of the operands' values, or a decision about them: no rounding happens.
 EXACT = DECISIONS - {"floor_divide"} | {
     "neg", "abs", "maximum", "minimum", "where", "clip", "max", "min", "logical_and", "logical_or", "logical_not", "all",
@@ -48,6 +50,14 @@ class Truth:
     hulls: list[Hull | None]
     u: float
     wide: Wide
+
+    def is_blind(self, count: int) -> bool:
+        """Whether rounding does so much to some gradient, after ``count`` outputs, that nothing can be told."""
+        for g, sigma in zip(self.exact[count:], self.sigma[count:], strict=True):
+            size = float(np.abs(double(g)).max(initial=0, where=np.isfinite(double(g))))
+            if size > 0 and float(double(sigma).max(initial=0)) > max(BLIND, 16 * self.u) * size:
+                return True
+        return False
 
 
 def truth(derived: Derived, u: float, *, samples: int = 8, seed: int = 0) -> Truth:
@@ -113,12 +123,18 @@ def _perturbed(derived: Derived, wide: Wide, inputs: Sequence[Any], watch: Watch
     """One run in which every rounding happens with a random sign; decisions stay as they are."""
     one, unit_ = wide.number(1.0), wide.number(u)
     near_one, sign = _Signs(rng, one + unit_, one - unit_), _Signs(rng, one, -one)
+    moving = set(derived.graph.inputs)
 
     def rounded(t: Tensor, operands: list[Any], value: Any) -> Any:
         name = t.node.op.name  # type: ignore[union-attr]
         if name in DECISIONS:
             return watch.held(t, operands)
+        fixed = moving.isdisjoint(derived.graph.operands(t))
+        if not fixed:
+            moving.add(t)
         if name in EXACT or not isinstance(value, np.ndarray) or value.dtype.kind not in "fO":
+            return value
+        if fixed and _is_representable(value, u):  # such as the 3.0 - 1 of a constant exponent
             return value
         out = value * near_one(value.shape)
         if name in SUMS or name == "prod":
@@ -129,6 +145,13 @@ def _perturbed(derived: Derived, wide: Wide, inputs: Sequence[Any], watch: Watch
     floats = [isinstance(x, np.ndarray) and x.dtype.kind in "fO" for x in inputs]
     moved = [np.asanyarray(x * near_one(x.shape)) if f else x for x, f in zip(inputs, floats, strict=True)]
     return _run(derived, wide, moved, rounded)
+
+
+def _is_representable(value: Array, u: float) -> bool:
+    """Whether numbers have so few digits that a precision of ``u`` does not round them."""
+    floats = double(value)
+    digits = np.frexp(floats)[0] / u
+    return bool(np.all((floats == value) & (digits == np.rint(digits))))
 
 
 def _terms(t: Tensor, operands: list[Any], value: Any, wide: Wide) -> tuple[Any, int]:
