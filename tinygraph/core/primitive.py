@@ -116,6 +116,8 @@ class Primitive:
         object.__setattr__(self, "arity", len(self.vjps) if plain else None)  # type: ignore[arg-type]
         object.__setattr__(self, "rules_for_all", variadic or all(self.vjps))  # type: ignore[arg-type]
         if self.pullback is None:
+            if _is_taken(self.name):
+                raise ArgumentError(f"Primitive({self.name!r}): the library has this name already; choose another one")
             REGISTRY[self.name] = self
             OPS[self.name] = self
 
@@ -163,6 +165,12 @@ class Primitive:
         else:
             out = self.kernel(np, *arrays, **params) if params else self.kernel(np, *arrays)
         return out if type(out) is _Array or type(out) in WEAK else _as_array(out)
+
+
+def _is_taken(name: str) -> bool:
+    """Whether the library itself uses the name; a user may define a primitive anew."""
+    before = REGISTRY.get(name)
+    return name in OPS if before is None else before.kernel.__module__.startswith("tinygraph.")
 
 
 def _are_native(arrays: Sequence[Data]) -> bool:
