@@ -2,48 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
 from typing import Any
 
 import numpy as np
 
 from .core.scope import GRAD, mode
 from .core.tensor import OPERANDS, OPS, Tensor, describe
-from .errors import GradientError
-from .numpy_functions import FUNCTIONS, cast, ours, reduced, refusal, refuse
-from .ops.elementwise import abs as abs_
-from .ops.elementwise import equal, less, not_equal
+from .errors import ArgumentError, GradientError
+from .numpy_functions import FUNCTIONS, UFUNCS, cast, reduced, refusal, refuse
 
-# NumPy's ufuncs and our names for them; a name alone stands for both.
-_UFUNCS = """
-absolute:abs fabs:abs add subtract:sub multiply:mul divide:div floor_divide remainder power:pow
-negative:neg positive:identity sqrt square reciprocal exp expm1 log log1p sin cos tan arcsin arccos arctan sinh cosh
-tanh sign floor ceil rint:round maximum minimum less less_equal greater greater_equal equal not_equal
-logical_and logical_or logical_not bitwise_and:logical_and bitwise_or:logical_or invert:logical_not matmul
-"""
 _REDUCTIONS = {np.add: "sum", np.multiply: "prod", np.maximum: "max", np.minimum: "min"}
+_WRITERS = {np.copyto, np.fill_diagonal, np.place, np.put, np.put_along_axis, np.putmask}
+_NO_RULE = ("no gradient rule", "leave the graph with x.numpy()")
+_NO_WRITE = (
+    "writes in place, and a Tensor never changes",
+    "write tg.where(mask, v, x), tg.set_at(x, k, v) or tg.add_at(x, k, v)",
+)
 
-UFUNCS: dict[Any, Callable[..., Any]] = {
-    getattr(np, theirs): ours(name or theirs) for theirs, _, name in (e.partition(":") for e in _UFUNCS.split())
-}
-# Comparisons that a trace keeps, so that a compiled graph asks again.
-UFUNCS |= {
-    np.isnan: lambda x: not_equal(x, x),
-    np.isinf: lambda x: equal(abs_(x), np.inf),
-    np.isfinite: lambda x: less(abs_(x), np.inf),
-}
+
+def _taken(kind: type, protocol: str) -> bool:
+    """Whether we take operands of this type; a subclass of ndarray with a protocol of its own has its turn."""
+    its_own = issubclass(kind, np.ndarray) and getattr(kind, protocol) is not getattr(np.ndarray, protocol)
+    return issubclass(kind, OPERANDS) and not its_own
 
 
 def array_ufunc(ufunc: Any, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """NEP 13: a ufunc on Tensors is ours, or a TypeError that says what to do."""
-    if not all(isinstance(x, OPERANDS) for x in inputs):
+    if not all(_taken(type(x), "__array_ufunc__") for x in (*inputs, *kwargs.get("out", ()))):
         return NotImplemented
     # SciPy's ufuncs come here too, so the prefix is for NumPy's own.
     name = "np." * (getattr(np, ufunc.__name__, None) is ufunc) + ufunc.__name__
     name = name if method == "__call__" else f"{name}.{method}"
     reduces = method == "reduce" and ufunc in _REDUCTIONS
     if not reduces and (method != "__call__" or ufunc not in UFUNCS):
-        raise refusal(name, inputs, "no gradient rule", "leave the graph with x.numpy()")
+        raise refusal(name, inputs, *(_NO_WRITE if method == "at" else _NO_RULE))
     dtype = kwargs.pop("dtype", None)
     if reduces:
         axis, keepdims = kwargs.pop("axis", 0), kwargs.pop("keepdims", False)
@@ -74,14 +67,30 @@ def array(t: Tensor, dtype: Any = None, copy: bool | None = None) -> np.ndarray[
 
 def array_function(func: Any, types: Any, args: Any, kwargs: Any) -> Any:
     """NEP 18: a NumPy function on Tensors is ours, or a TypeError that says what to do."""
-    if not all(issubclass(t, OPERANDS) for t in types):
+    if not all(_taken(t, "__array_function__") for t in types):
         return NotImplemented
     if func not in FUNCTIONS:
         name = f"{func.__module__}.{func.__name__}".replace("numpy.", "np.", 1)
-        raise refusal(name, [*args, *kwargs.values()], "no gradient rule", "leave the graph with x.numpy()")
+        raise refusal(name, [*args, *kwargs.values()], *(_NO_WRITE if func in _WRITERS else _NO_RULE))
     return FUNCTIONS[func](*args, **kwargs)
+
+
+def array_namespace(api_version: str | None = None) -> Any:
+    """The array API standard for Tensors: ``tinygraph.array_api``, loaded when it is first asked for."""
+    return importlib.import_module("tinygraph.array_api").namespace(api_version)
+
+
+def to_device(t: Tensor, device: Any, /, *, stream: Any = None) -> Tensor:
+    """The Tensor itself: arrays live in main memory."""
+    if device != "cpu":
+        raise ArgumentError(
+            f"to_device({describe(t)}, {device!r}): arrays live in main memory; the one device is 'cpu'"
+        )
+    return t
 
 
 OPS["__array__"] = array
 OPS["__array_ufunc__"] = array_ufunc
 OPS["__array_function__"] = array_function
+OPS["__array_namespace__"] = array_namespace
+OPS["to_device"] = to_device

@@ -9,6 +9,9 @@ from tinygraph.core.primitive import REGISTRY
 X = np.array([[0.3, 0.7, 0.2], [0.6, 0.1, 0.9]])
 HALF = np.array([300.0, 2.0], np.float16)
 BYTES = np.int8([100, 3])
+FROM_2_1 = pytest.mark.skipif(
+    np.lib.NumpyVersion(np.__version__) < "2.1.0", reason="NumPy 2.0 does not refuse it itself"
+)
 
 
 @pytest.fixture
@@ -83,7 +86,7 @@ def test_the_cast_is_recorded():
     "line",
     [
         "np.add(X, X, dtype=np.int32)",
-        "np.add(BYTES, 1.5, dtype=np.int32)",
+        pytest.param("np.add(BYTES, 1.5, dtype=np.int32)", marks=FROM_2_1),
         "np.add(BYTES, 300, dtype=np.int8)",
         "np.divide(BYTES, 2, dtype=np.int32)",
         "np.less(X, 1, dtype=float)",
@@ -159,8 +162,9 @@ def test_a_tensor_to_fill_with_keeps_its_gradient():
     same(y, np.full_like(X, 2.0))
     tg.sum(y).backward()
     assert fill.grad.item() == 6.0
-    with pytest.raises(OverflowError):
-        np.full_like(tg.tensor(BYTES), 300)
+    if not FROM_2_1.args[0]:
+        with pytest.raises(OverflowError):
+            np.full_like(tg.tensor(BYTES), 300)
 
 
 @pytest.mark.parametrize("name", ["isnan", "isinf", "isfinite"])
@@ -184,6 +188,30 @@ def test_a_trace_may_ask_for_shapes_and_types_but_not_for_values(x):
     for question in (lambda t: np.allclose(t, 0), lambda t: np.count_nonzero(t > 0)):
         with pytest.raises(tg.TinygraphError, match="traced"):
             tg.trace(lambda t, question=question: t * question(t), X)
+
+
+# -- edges ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("name", ["nanmax", "nanmin", "nanmean", "nansum", "nanprod"])
+def test_where_all_is_nan(name):
+    x = np.where([[True, False, True], [True, True, False]], np.nan, X)
+    same(getattr(np, name)(tg.tensor(x), axis=0), getattr(np, name)(x, axis=0))
+
+
+@pytest.mark.parametrize(
+    ("ufunc", "point", "hessian"),
+    [
+        (np.logaddexp, [0.3, 0.3], [[0.25, -0.25], [-0.25, 0.25]]),
+        (np.hypot, [3.0, 3.0], [[18**-0.5 / 2, -(18**-0.5) / 2], [-(18**-0.5) / 2, 18**-0.5 / 2]]),
+        (np.hypot, [0.0, 2.0], [[0.5, 0.0], [0.0, 0.0]]),
+        (np.hypot, [0.0, 0.0], [[0.0, 0.0], [0.0, 0.0]]),
+    ],
+)
+def test_no_tie_and_no_zero_has_a_false_second_derivative(ufunc, point, hessian):
+    found = tg.hessian(lambda p: ufunc(p[0], p[1]))(np.array(point))
+    np.testing.assert_allclose(found.detach(), hessian, rtol=1e-14, atol=1e-15)
 
 
 # -- t.dot ----------------------------------------------------------------------------------------
@@ -226,13 +254,13 @@ def test_dot_tells_which_sizes_differ(x):
         (lambda t: np.exp(t, out=X.copy()), r"out= writes in place, and a Tensor never changes; use the result"),
         (lambda t: np.exp(t, where=X > 1), r"where= leaves elements out; choose with tg.where"),
         (lambda t: np.exp(t, signature="d->d"), r"signature= is not supported"),
-        (lambda t: np.dstack([t, t]), r"np.dstack([float64[2,3] x, float64[2,3] x]): no gradient rule"),
+        (lambda t: np.lexsort((t, t)), r"np.lexsort([float64[2,3] x, float64[2,3] x]): no gradient rule"),
         (lambda t: np.median(a=t), r"np.median(float64[2,3] x): no gradient rule"),
         (lambda t: np.linalg.inv(t), r"np.linalg.inv(float64[2,3] x): no gradient rule"),
         (lambda t: np.frompyfunc(abs, 1, 1)(t), r"abs (vectorized)(float64[2,3] x): no gradient rule"),
-        (lambda t: np.clip(t, 0, min=0), r"np.clip(float64[2,3] x, 0, 0): bounds are given in two ways, or only one"),
+        pytest.param(lambda t: np.clip(t, 0, min=0), r"np.clip(float64[2,3] x, 0, 0): bounds are given in two ways, or only one", marks=FROM_2_1),
         (lambda t: np.clip(t, 0, 1, min=0), r"bounds are given in two ways"),
-        (lambda t: np.clip(t, 0), r"give a_min and a_max, or min= and max="),
+        pytest.param(lambda t: np.clip(t, 0), r"give a_min and a_max, or min= and max=", marks=FROM_2_1),
         (lambda t: np.pad(t, 1, constant_values=t), r"np.pad(float64[2,3] x, float64[2,3] x): constant_values= is one"),
         (lambda t: np.pad(t, 1, constant_values=(1, 2)), r"np.pad(float64[2,3] x, [1, 2]): constant_values= is one"),
         (lambda t: np.ravel(t, order="F"), r"np.ravel(float64[2,3] x): order= is not supported"),
