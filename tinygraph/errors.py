@@ -18,6 +18,10 @@
     ├── DataError (ValueError)            a data file that is broken, too large, or another's
     ├── DataMissing (FileNotFoundError)   a data file that is not there
     ├── CheckpointError (ValueError)      a value that no checkpoint holds, or a file that is none
+    ├── ExportError (BufferError)         an array that cannot be handed to another library
+    ├── DistributedError (RuntimeError)   processes that do not find each other, or do not agree
+    │   └── CoordinatorMissing (TimeoutError) nobody answers at the coordinator's address
+    ├── DeviceError (RuntimeError)        values on a device that cannot be fetched
     ├── MissingExtra (ImportError)        an optional dependency is not installed
     └── RenderError                       a picture that cannot be made
         ├── GraphvizNotFound, GraphvizError (RuntimeError)
@@ -100,6 +104,22 @@ class DataMissing(TinygraphError, FileNotFoundError):
 
 class CheckpointError(TinygraphError, ValueError):
     """A value that a checkpoint cannot hold, or a file that is no whole checkpoint."""
+
+
+class ExportError(TinygraphError, BufferError):
+    """An array that cannot be handed to another library by DLPack as asked."""
+
+
+class DistributedError(TinygraphError, RuntimeError):
+    """Processes of one job that do not find each other, or do not agree."""
+
+
+class CoordinatorMissing(DistributedError, TimeoutError):
+    """Nobody answers at the address of a job's coordinator."""
+
+
+class DeviceError(TinygraphError, RuntimeError):
+    """Values on a device, or on several, that cannot be fetched."""
 
 
 class MissingExtra(TinygraphError, ImportError):

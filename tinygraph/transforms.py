@@ -10,7 +10,7 @@ import numpy as np
 
 from .core.array import is_weak
 from .core.autodiff import as_seed, pull_back
-from .core.convert import operand
+from .core.convert import dtype_of, operand
 from .core.graph import Tree, argument_names, flatten, leaves_like
 from .core.node import next_serial
 from .core.scope import GRAD, TRACE, flags, mode
@@ -227,8 +227,7 @@ def _check_argnums(fn: Any, numbers: Sequence[int], args: Sequence[Any]) -> None
 
 def _check_floats(fn: Any, number: int, argument: Any) -> None:
     for leaf in flatten(argument)[0]:
-        kind = leaf.dtype.kind if hasattr(leaf, "dtype") else np.dtype(type(leaf)).kind if is_weak(leaf) else ""
-        if kind != "f":
+        if not (hasattr(leaf, "dtype") or is_weak(leaf)) or dtype_of(leaf).kind != "f":
             raise DTypeError(
                 f"grad of {_name(fn)}: argument {number} is {describe(leaf)}, gradients are for floats; "
                 "pass 3.0 for 3, or cast with .astype(np.float64)"

@@ -15,9 +15,9 @@ ROOT = Path(tinygraph.__file__).parent
 # From top to bottom; inside a row from left to right. A folder stands for all its modules unless they are listed.
 ROWS = [
     ["errors"],
-    ["core.memory", "core.array", "core.scope", "core.node", "core.tensor", "core.convert", "core.primitive", "core.graph", "core.autodiff"],
+    ["core.memory", "core.foreign", "core.array", "core.scope", "core.held", "core.node", "core.tensor", "core.convert", "core.primitive", "core.graph", "core.autodiff"],
     ["ops.elementwise", "ops.reduction", "ops.movement", "ops.windows", "ops.contraction", "ops.indexing", "ops.random", "ops"],
-    ["functional", "transforms", "fused", "numpy_functions", "protocols", "array_api"],
+    ["functional", "transforms", "fused", "numpy_functions", "protocols", "dlpack", "array_api"],
     ["compiler", "lower", "picture", "testing"],
     ["distributed"],
     ["nn", "optim", "data", "checkpoint", "train"],

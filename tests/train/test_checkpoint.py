@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import struct
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -103,6 +105,37 @@ def test_views_scalars_tensors_and_modules(path):
     assert same(net.state_dict(), found["net"])
     found["view"][0] = 7  # what comes back is the reader's own
     assert {"view", "scalar", "tensor", "net/weight", "net/bias"} == set(read(path)[0])
+
+
+W = np.arange(24.0).reshape(4, 6)
+VIEWS = {
+    "W.T": W.T,
+    "[::-1]": W[::-1],
+    "[:, ::-2]": W[:, ::-2],
+    "broadcast": np.broadcast_to(W[0], (3, 6)),
+    "Fortran": np.asfortranarray(W),
+    "0-d": np.array(2.5),
+    "a part": W[1:3, 2:],
+    "big-endian": W.astype(">f8"),
+    "empty": W[:0].T,
+}
+
+
+@pytest.mark.parametrize("as_tensor", [False, True], ids=["array", "tensor"])
+def test_any_layout_is_saved_by_its_values_not_by_its_memory(as_tensor, path):
+    checkpoint.save(path, part={name: tg.asarray(a) if as_tensor else a for name, a in VIEWS.items()})
+    assert same(VIEWS, checkpoint.load(path)["part"])
+    numpy = pytest.importorskip("safetensors.numpy")
+    found = numpy.load_file(path)
+    assert all(same(a, found[f"part/{name}"]) for name, a in VIEWS.items())
+
+
+def test_names_that_other_formats_cannot_hold(path):
+    """As names of parts, and of arrays in them: NumPy's ``savez`` takes both of the first for its own arguments."""
+    names = ["allow_pickle", "file", "self", "max_bytes", "mmap_mode", "arr_0", "a.npy", "../up", "name/", "\0", "é"]
+    tree = {name: {inner: np.full(2, 7.0 * i + k) for k, inner in enumerate(names)} for i, name in enumerate(names)}
+    checkpoint.save(path, **tree)
+    assert same(tree, checkpoint.load(path))
 
 
 def test_the_package_safetensors_reads_it(path):
@@ -316,3 +349,65 @@ def test_a_link_stays_a_link(path):
     checkpoint.save(link, x=2)
     assert link.is_symlink()
     assert checkpoint.load(path) == {"x": 2}
+
+
+KILLED = """
+import os, pathlib, signal, sys
+import numpy as np
+from tinygraph import checkpoint
+
+path, opened = pathlib.Path(sys.argv[1]), pathlib.Path.open
+old, new = (dict(w=np.full(100_000, k), v=np.full(9, k)) for k in (1.0, 2.0))
+
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+class Dying:
+    def __init__(self, file, chunks):
+        self.file, self.chunks = file, chunks
+    def __enter__(self):
+        return self
+    def __exit__(self, *error):
+        self.file.close()
+    def __getattr__(self, name):
+        return getattr(self.file, name)
+    def write(self, data):
+        self.chunks -= 1
+        if self.chunks < 0:
+            self.file.write(bytes(data)[: len(data) // 2])
+            self.file.flush()
+            die()
+        self.file.write(data)
+
+def child(stage):
+    if stage < 4:
+        pathlib.Path.open = lambda self, mode: Dying(opened(self, mode), stage)
+    elif stage == 4:
+        os.fsync = die
+    elif stage == 5:
+        pathlib.Path.replace = die
+    else:  # after the name was given to the new file, before the folder is written to the disk
+        os.open = die
+    checkpoint.save(path, **new)
+
+for stage in range(7):
+    checkpoint.save(path, **old)
+    if (pid := os.fork()) == 0:
+        child(stage)
+        os._exit(1)
+    assert os.waitpid(pid, 0)[1] == signal.SIGKILL, stage
+    due = new if stage == 6 else old
+    found = checkpoint.load(path)
+    assert all((found[name] == due[name]).all() for name in due), stage
+leftovers = [p for p in path.parent.iterdir() if p != path]
+assert len(leftovers) == 6, leftovers
+for leftover in leftovers:
+    os.utime(leftover, (0, 0))
+checkpoint.save(path, **old)
+assert list(path.parent.iterdir()) == [path]
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_writer_that_is_killed_leaves_the_old_file_whole(path):
+    subprocess.run([sys.executable, "-c", KILLED, str(path)], check=True, timeout=60)

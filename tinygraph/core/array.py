@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Container
 from typing import Any
 
 import numpy as np
 
 from ..errors import ArgumentError, DTypeError, ShapeError, aval
+from .foreign import is_foreign, received
 from .memory import Loan
 
 Data = Any  # an ndarray, or a Python number kept as written (weak, as NumPy's promotion has it)
@@ -57,6 +59,19 @@ ATTRIBUTES = {
 }
 
 
+def printed(array: np.ndarray[Any, Any]) -> list[str]:
+    """The values, and the dtype where they do not show it."""
+    dtype = [] if array.dtype in (np.float64, np.int64, np.bool_) else [f"dtype={array.dtype}"]
+    return [np.array2string(array, separator=", ", threshold=100, prefix="tensor("), *dtype]
+
+
+def remedy(name: str, functions: Container[str]) -> str:
+    """What to write instead of an attribute that Tensors do not have."""
+    if name in ATTRIBUTES:
+        return f"write {ATTRIBUTES[name]}"
+    return f"write tg.{name}(t)" if name in functions else "see help(tg.Tensor)"
+
+
 def as_array(data: Any, dtype: Any, *, copy: bool) -> np.ndarray[Any, Any]:
     """Any data that a user may give as a numeric ndarray, or the error that says what to do."""
     if data is None:
@@ -67,6 +82,7 @@ def as_array(data: Any, dtype: Any, *, copy: bool) -> np.ndarray[Any, Any]:
         dtype = None if dtype is None else np.dtype(dtype)
     except TypeError as error:
         raise DTypeError(f"tensor(dtype={dtype!r}): {error}; give a NumPy dtype, e.g. np.float32") from error
+    data = received(data) if is_foreign(data) else data
     try:
         array = np.array(data, dtype=dtype, order="K") if copy else np.asarray(data, dtype=dtype)
     except (ValueError, TypeError) as error:

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..errors import ArgumentError, DTypeError, GradientError, ShapeError, StaleError, TinygraphError
 from .graph import by_serial, flatten, leaves_like
+from .node import LATEST
 from .primitive import bad_keyword, call, check_finite, named
 from .scope import ANOMALY, GRAD, TRACE, Scope, flags, mode, recorder, scope_var
 from .tensor import OPS, Tensor, describe, make
@@ -31,6 +32,7 @@ def sweep(
     of the leaves). A node is visited only if it lies on a path to something asked for; nodes older
     than serial ``since`` are not looked at.
     """
+    latest = LATEST[0]
     order, active = _paths(cotangents, wrt, since)
     keep = set(wrt or ())
     visit = _visit_recorded if record else _visit
@@ -39,6 +41,9 @@ def sweep(
         g = cotangents.get(t) if t in keep else cotangents.pop(t, None)
         if g is not None:
             yield from visit(t, g, active, cotangents, anomaly)
+    if LATEST[0] != latest:  # by another thread, or between two steps of this iterator
+        for t in order:
+            _refuse_stale(t)
 
 
 def _paths(
@@ -60,10 +65,7 @@ def _paths(
                 if x.node is not None:
                     stack.append(x)
             if x.stamp > node.serial:
-                raise StaleError(
-                    f"backward({describe(t)}): {describe(x)} was assigned after {node.op.name} had read it; "
-                    "run the forward again before backward"
-                )
+                _refuse_stale(t)
     order.sort(key=by_serial)
     if wrt is None:
         return order, seen
@@ -74,6 +76,17 @@ def _paths(
             active.add(t)
             on_path.append(t)
     return on_path, active
+
+
+def _refuse_stale(t: Tensor) -> None:
+    """Raise StaleError if an operand has another value than the node of ``t`` has read."""
+    node: Any = t.node
+    for x in node.inputs:
+        if x.stamp > node.serial:
+            raise StaleError(
+                f"backward({describe(t)}): {describe(x)} was assigned after {node.op.name} had read it; "
+                "run the forward again before backward"
+            )
 
 
 def _visit(

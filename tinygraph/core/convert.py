@@ -11,7 +11,7 @@ from .tensor import Tensor, make, plain_data
 
 
 def tensor(data: Any, *, dtype: Any = None, requires_grad: bool = False, name: str | None = None) -> Tensor:
-    """A new leaf with a copy of ``data``: numbers, nested lists, or arrays.
+    """A new leaf with a copy of ``data``: numbers, nested lists, or arrays, also of PyTorch and JAX.
 
     Raises: ShapeError for ragged lists; DTypeError for objects, strings, and for integers, booleans
     or complex numbers with ``requires_grad``; GradientError for a Tensor whose gradient would be lost.
@@ -27,8 +27,8 @@ def asarray(data: Any, *, dtype: Any = None, requires_grad: bool = False, name: 
     """A leaf that shares the memory of ``data`` where it can: the one zero-copy door.
 
     The array that owns the memory becomes read-only, so that no later write can falsify a gradient.
-    Only a view made *before* this call can still write: keep none. What cannot be locked is copied.
-    A Tensor is returned as it is.
+    Only a view made *before* this call can still write: keep none. What cannot be locked is copied:
+    arrays of PyTorch and JAX, which come by DLPack, and bytearrays. A Tensor is returned as it is.
 
     >>> import numpy as np, tinygraph as tg
     >>> a = np.zeros(3); t = tg.asarray(a)
@@ -63,4 +63,4 @@ def shape_of(value: Any) -> tuple[int, ...]:
 def dtype_of(value: Any) -> np.dtype[Any]:
     """The dtype of a Tensor, an array, a number or a nested list."""
     dtype = getattr(value, "dtype", None)
-    return operand(value).dtype if dtype is None else dtype
+    return dtype if isinstance(dtype, np.dtype) else operand(value).dtype

@@ -5,12 +5,15 @@ from __future__ import annotations
 import itertools
 import sys
 import threading
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
+from ..errors import GraphGrowthWarning
 from .scope import Scope
 
 next_serial = itertools.count(1).__next__
+LATEST = [0]  # the stamp of the Parameter that was assigned last
 
 
 class Node:
@@ -58,3 +61,35 @@ def _release(node: Node) -> None:
 # the versions before it stop at 50, those after it ask how much stack there is.
 if sys.version_info[:2] == (3, 13):
     Node.__del__ = _release  # type: ignore[attr-defined]
+
+
+def is_constant(t: Any, variable: tuple[type, ...]) -> bool:
+    """Whether a Tensor is the same in every run: no leaf of those classes went into it, and nothing was drawn."""
+    seen: set[int] = set()
+    left = [t]
+    while left:
+        t = left.pop()
+        if isinstance(t, variable) or (t.node is not None and not t.node.inputs):
+            return False
+        if t.node is not None and t.node.serial not in seen:
+            seen.add(t.node.serial)
+            left.extend(t.node.inputs)
+    return True
+
+
+GROWTH = 50
+
+
+def warn_if_growing(total: Any) -> None:
+    """Warn of a sum that keeps the graph of every loss that was added."""
+    for _ in range(GROWTH):
+        node = total.node
+        if node is None or node.op.name != "add" or node.inputs[1].seed is None:
+            return
+        total = node.inputs[0]
+    warnings.warn(
+        f"{GROWTH} additions of losses that already had their backward: the running total keeps every "
+        "step's graph alive; write total += loss.item()",
+        GraphGrowthWarning,
+        stacklevel=3,
+    )

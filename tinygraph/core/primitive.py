@@ -175,8 +175,9 @@ def _is_taken(name: str) -> bool:
 
 def _are_native(arrays: Sequence[Data]) -> bool:
     """Whether all are float16, float32, float64 or Python numbers."""
-    for a in arrays:
-        if a.dtype.char not in "efd" if isinstance(a, _ARRAYS) else not is_weak(a):
+    for a in arrays:  # half the time of all(…)
+        native = a.dtype.char in "efd" if isinstance(a, _ARRAYS) else is_weak(a)
+        if not native:
             return False
     return True
 

@@ -13,8 +13,8 @@ from ..errors import ArgumentError
 F = TypeVar("F", bound=Callable[..., Any])
 
 # Flags of the recording mode. GRAD: record what needs a gradient. TRACE: record everything.
-# ANOMALY: stop at the first nan or inf.
-GRAD, TRACE, ANOMALY = 1, 2, 4
+# ANOMALY: stop at the first nan or inf. OUTLINE: of values on a device, shape and dtype will do.
+GRAD, TRACE, ANOMALY, OUTLINE = 1, 2, 4, 8
 
 mode: ContextVar[int] = ContextVar("tinygraph_mode", default=GRAD)
 
@@ -33,6 +33,9 @@ class Recorder:
 
     def made(self, parameter: Any) -> None:
         """A Parameter is being made, which will not outlive the run."""
+
+    def drawing(self, rng: Any) -> None:
+        """A generator is about to move on."""
 
     def drawn(self, draw: Any) -> None:
         """A generator has moved on."""

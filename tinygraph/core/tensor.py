@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import itertools
 import math
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
-from ..errors import DialectError, DTypeError, GradientError, GraphGrowthWarning, ShapeError, TraceError, aval
-from .array import ATTRIBUTES, Data, as_array, check_differentiable, is_weak, lock
-from .node import Node, next_serial
+from ..errors import DialectError, DTypeError, GradientError, ShapeError, TraceError, aval
+from .array import Data, as_array, check_differentiable, is_weak, lock, printed, remedy
+from .foreign import is_foreign, title
+from .held import fetch, held, hold
+from .node import LATEST, Node, is_constant, next_serial, warn_if_growing
 from .scope import GRAD, TRACE, Observed, mode, recorder, tell_flag
 
 # Everything that operators, methods and the traversal reach by name; ops and composites enter themselves.
@@ -29,6 +30,10 @@ def _binary(name: str, reflected: bool = False) -> Callable[[Tensor, Any], Tenso
 
     operator.__name__ = name
     return operator
+
+
+def _both(name: str) -> tuple[Callable[[Tensor, Any], Tensor], Callable[[Tensor, Any], Tensor]]:
+    return _binary(name), _binary(name, reflected=True)
 
 
 def _method(name: str) -> Callable[..., Tensor]:
@@ -49,7 +54,7 @@ class Tensor:
     Tensors hash by identity and compare elementwise.
     """
 
-    __slots__ = ("_data", "_requires", "grad", "name", "node", "seed")
+    __slots__ = ("_data", "_held", "_requires", "grad", "name", "node", "seed")
     stamp = 0
 
     def __init__(self, data: Any, *, dtype: Any = None, requires_grad: bool = False, name: str | None = None) -> None:
@@ -58,6 +63,7 @@ class Tensor:
         array = as_array(plain_data(data), dtype, copy=True)
         check_differentiable(array, requires_grad, name)
         self._data: Data = array
+        self._held: Any = None  # values of another library; _data is empty until it is read
         self._requires = bool(requires_grad)
         self.grad: Tensor | None = None
         self.name = name
@@ -68,13 +74,13 @@ class Tensor:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        data = self._data
+        data = self._data if (array := self._held) is None else array
         return data.shape if type(data) is np.ndarray else np.shape(data)
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        data = self._data
-        return data.dtype if type(data) is np.ndarray else np.asarray(data).dtype
+        data = self._data if (array := self._held) is None else array
+        return data.dtype if type(data) is np.ndarray or array is not None else np.asarray(data).dtype
 
     @property
     def ndim(self) -> int:
@@ -107,7 +113,8 @@ class Tensor:
 
     def _values(self, op: str) -> np.ndarray[Any, Any]:
         """The locked array, for who leaves the graph with it; refused where that would freeze a trace."""
-        if mode.get() & TRACE and (self.node is not None or isinstance(self, (Argument, Parameter))):
+        known = recorder.get() is None or self.node is None  # what a compiler records may be new at its next call
+        if mode.get() & TRACE and not (known and is_constant(self, (Argument, Parameter))):
             raise TraceError(
                 f"{op}({describe(self)}): this value is read while its function is traced, so the graph would hold for "
                 "this value alone; write tg.where for a branch, or read it outside the function"
@@ -152,6 +159,9 @@ class Tensor:
 
     def __int__(self) -> int:
         return int(self.item())
+
+    def __complex__(self) -> complex:
+        return complex(self.item())
 
     def __index__(self) -> int:
         if self.dtype.kind not in "iu":
@@ -225,19 +235,16 @@ class Tensor:
             f"set item ({describe(self)}): a Tensor never changes; write x = tg.set_at(x, k, v) or tg.where(mask, v, x)"
         )
 
-    def __getattr__(self, name: str) -> Any:
-        raise DialectError(
-            f"Tensor has no attribute {name!r}: "
-            + (
-                f"write {ATTRIBUTES[name]}"
-                if name in ATTRIBUTES
-                else f"write tg.{name}(t)"
-                if name in OPS
-                else "see help(tg.Tensor)"
-            )
-        )
+    def __getstate__(self) -> Any:
+        state: Any = object.__getstate__(self)
+        return state[0], state[1] | {"_held": None}
 
-    # -- NumPy's protocols, filled by tinygraph.protocols --------------------------------------
+    def __getattr__(self, name: str) -> Any:
+        if name == "_data":  # empty as long as the values are held elsewhere
+            return fetch(self, isinstance(self, (Parameter, Argument)))
+        raise DialectError(f"Tensor has no attribute {name!r}: {remedy(name, OPS)}")
+
+    # -- protocols, filled by tinygraph.protocols and dlpack --------------------------------------
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         return OPS["__array__"](self, dtype, copy)  # type: ignore[no-any-return]
@@ -248,22 +255,32 @@ class Tensor:
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         return OPS["__array_function__"](func, types, args, kwargs)
 
+    def __dlpack__(
+        self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: bool | None = None
+    ) -> Any:
+        return OPS["__dlpack__"](self, stream, max_version, dl_device, copy)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 1, 0
+
+    def __array_namespace__(self, *, api_version: str | None = None) -> Any:
+        return OPS["__array_namespace__"](api_version)
+
+    device, to_device = "cpu", _method("to_device")
+
     # -- operators and methods: one look-up each -------------------------------------------------
 
-    __add__, __radd__ = _binary("add"), _binary("add", reflected=True)
-    __sub__, __rsub__ = _binary("sub"), _binary("sub", reflected=True)
-    __mul__, __rmul__ = _binary("mul"), _binary("mul", reflected=True)
-    __truediv__, __rtruediv__ = _binary("div"), _binary("div", reflected=True)
-    __floordiv__, __rfloordiv__ = _binary("floor_divide"), _binary("floor_divide", reflected=True)
-    __mod__, __rmod__ = _binary("remainder"), _binary("remainder", reflected=True)
-    __pow__, __rpow__ = _binary("pow"), _binary("pow", reflected=True)
-    __matmul__, __rmatmul__ = _binary("matmul"), _binary("matmul", reflected=True)
-    __and__, __rand__ = _binary("logical_and"), _binary("logical_and", reflected=True)
-    __or__, __ror__ = _binary("logical_or"), _binary("logical_or", reflected=True)
+    __add__, __radd__, __sub__, __rsub__ = *_both("add"), *_both("sub")
+    __mul__, __rmul__, __truediv__, __rtruediv__ = *_both("mul"), *_both("div")
+    __floordiv__, __rfloordiv__, __mod__, __rmod__ = *_both("floor_divide"), *_both("remainder")
+    __pow__, __rpow__, __matmul__, __rmatmul__ = *_both("pow"), *_both("matmul")
+    __and__, __rand__, __or__, __ror__ = *_both("bitwise_and"), *_both("bitwise_or")
+    __xor__, __rxor__ = _both("bitwise_xor")
+    __lshift__, __rlshift__, __rshift__, __rrshift__ = *_both("bitwise_left_shift"), *_both("bitwise_right_shift")
     __lt__, __le__ = _binary("less"), _binary("less_equal")
     __gt__, __ge__ = _binary("greater"), _binary("greater_equal")
     __eq__, __ne__ = _binary("equal"), _binary("not_equal")  # type: ignore[assignment]
-    __neg__, __abs__, __invert__ = _method("neg"), _method("abs"), _method("logical_not")
+    __neg__, __abs__, __invert__ = _method("neg"), _method("abs"), _method("bitwise_invert")
     __getitem__ = _method("getitem")
 
     def __pos__(self) -> Tensor:
@@ -272,7 +289,7 @@ class Tensor:
     def __iadd__(self, other: Any) -> Tensor:
         total: Tensor = self + other
         if isinstance(other, Tensor) and other.seed is not None:
-            _warn_if_growing(total)
+            warn_if_growing(total)
         return total
 
     @property
@@ -343,8 +360,13 @@ class Parameter(Tensor):
         check_differentiable(array, self._requires, self.name)
         if (listener := recorder.get()) is not None:
             listener.assigned(self, value, array.dtype)
-        self._data = array
-        self.stamp = next_serial()
+        self._replace(array)
+
+    def _replace(self, array: Any) -> None:
+        """Take an array, wherever it lies, as the new values; what reads the old or the new ones meanwhile is stale."""
+        self.stamp = LATEST[0] = next_serial()
+        hold(self, array)
+        self.stamp = LATEST[0] = next_serial()
 
 
 # Foreign classes get their turn at an operator; these have none, so the op says what is wrong.
@@ -364,7 +386,7 @@ def make(data: Data, requires: bool = False, node: Node | None = None, kind: typ
     tensor = object.__new__(kind)
     tensor._data = data
     tensor._requires = requires
-    tensor.grad = tensor.name = tensor.seed = None
+    tensor.grad = tensor.name = tensor.seed = tensor._held = None
     tensor.node = node
     return tensor
 
@@ -387,11 +409,11 @@ def _holds_tensor(items: Any) -> bool:
 def describe(value: Any) -> str:
     """``float64[2,3] x`` for a Tensor or an array, the number itself, or the type's name."""
     if isinstance(value, Tensor):
-        if is_weak(value._data):
+        if is_weak(held(value)):
             return f"{value.name}={value._data!r}" if value.name else repr(value._data)
         return aval(value.dtype, value.shape) + (f" {value.name}" if value.name else "")
-    if isinstance(value, (np.ndarray, np.generic)):
-        return aval(value.dtype, value.shape)
+    if isinstance(value, (np.ndarray, np.generic)) or is_foreign(value):
+        return title(value)
     if is_weak(value):
         return repr(value)
     if isinstance(value, (list, tuple)):
@@ -400,31 +422,8 @@ def describe(value: Any) -> str:
 
 
 def describe_values(t: Tensor) -> str:
-    array = np.asarray(t._data)
-    parts = [np.array2string(array, separator=", ", threshold=100, prefix="tensor(")]
-    if array.dtype not in (np.float64, np.int64, np.bool_):
-        parts.append(f"dtype={array.dtype}")
-    if t.node is not None:
-        parts.append(f"op={t.node.op.name}")
-    elif t._requires:
-        parts.append("requires_grad=True")
+    parts = printed(np.asarray(t._data))
+    parts += [f"op={t.node.op.name}"] if t.node is not None else ["requires_grad=True"] * t._requires
     if t.name:
         parts.append(f"name={t.name!r}")
     return f"{'Parameter' if isinstance(t, Parameter) else 'tensor'}({', '.join(parts)})"
-
-
-GROWTH = 50
-
-
-def _warn_if_growing(total: Tensor) -> None:
-    for _ in range(GROWTH):
-        node = total.node
-        if node is None or node.op.name != "add" or node.inputs[1].seed is None:
-            return
-        total = node.inputs[0]
-    warnings.warn(
-        f"{GROWTH} additions of losses that already had their backward: the running total keeps every "
-        "step's graph alive; write total += loss.item()",
-        GraphGrowthWarning,
-        stacklevel=3,
-    )

@@ -122,7 +122,7 @@ class Module:
 
     def _members(self) -> Iterator[tuple[str, Any]]:
         """Everything that was assigned, those in containers one by one."""
-        for name, value in vars(self).items():
+        for name, value in tuple(vars(self).items()):  # another thread may add to them: a mode, a compiled method
             if isinstance(value, (list, tuple, dict)):
                 yield from _spread(name, value)
             else:
@@ -344,7 +344,7 @@ class Sequential(Module):
             setattr(self, name, layer)
 
     def _layers(self) -> dict[str, Module]:
-        return {name: value for name, value in vars(self).items() if isinstance(value, Module)}
+        return {name: value for name, value in tuple(vars(self).items()) if isinstance(value, Module)}
 
     def __len__(self) -> int:
         return len(self._layers())
