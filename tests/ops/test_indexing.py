@@ -41,9 +41,7 @@ def test_an_integer_tensor_selects_what_the_integer_does(key):
         np.testing.assert_array_equal(tg.gradients(found, x, g).numpy(), tg.gradients(expected, x, g).numpy())
 
 
-@pytest.mark.parametrize(
-    "key", [True, np.True_, np.array(True), tg.tensor(True), 1.0, tg.tensor(1.0), "a", 2], ids=repr
-)
+@pytest.mark.parametrize("key", [True, np.True_, (0, np.array(True)), 1.0, tg.tensor(1.0), "a", 2], ids=repr)
 def test_no_other_single_value_is_an_index(key):
     with pytest.raises(IndexingError, match=r"getitem\(float64\[2,3,4\]"):
         tg.tensor(X)[key]
@@ -71,6 +69,20 @@ def test_a_computed_mask_is_fine_outside_a_trace():
     x = tg.tensor(X, requires_grad=True)
     tg.sum(x[x > 1]).backward(create_graph=True)
     np.testing.assert_array_equal(x.grad.numpy(), X > 1)
+
+
+@pytest.mark.parametrize("wrap", [np.array, tg.tensor])
+@pytest.mark.parametrize("flag", [True, False])
+def test_a_mask_without_axes_takes_all_or_nothing(flag, wrap):
+    x = tg.tensor(X, requires_grad=True)
+    np.testing.assert_array_equal(x[wrap(flag)].numpy(), X[np.array(flag)])
+    tg.sum(x[wrap(flag)] * 2).backward()
+    np.testing.assert_array_equal(x.grad.numpy(), np.full(X.shape, 2.0 * flag))
+
+
+def test_a_mask_without_elements_takes_nothing():
+    for mask in (np.zeros((0, 3), bool), np.zeros((2, 0, 4), bool)):
+        assert tg.tensor(X)[mask].shape == X[mask].shape
 
 
 # -- an element that is set twice ------------------------------------------------------------------

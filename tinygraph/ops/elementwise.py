@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from ..core.array import is_weak
 from ..core.convert import dtype_of
-from ..core.primitive import Calls, Domain, Primitive, Rule, call
-from ..core.tensor import Tensor, describe
+from ..core.primitive import Calls, Domain, Primitive, Rule, apply, call
+from ..core.tensor import OPS, Tensor, describe, make
 from ..errors import ArgumentError, DTypeError
 
 _UNARY: Calls = ((((2, 3),), {}), (((),), {}))
@@ -73,11 +74,16 @@ def _repaired(out: Any, *factors: Any) -> Any:
 def _div0(x: Any, y: Any) -> Any:
     out = np.true_divide(x, y)
     # 0 / y is nan only where y is 0 or nan: a number or a smaller y, as in a division by a row, tells it sooner.
-    if is_weak(y):
-        safe = y == y and y != 0
-    else:
-        safe = y.size < out.size and _least(np.abs(y), axis=None, initial=1) > 0
-    return out if safe else _repaired(out, x)
+    return out if _is_short(y, out) and _divides(y) else _repaired(out, x)
+
+
+def _is_short(y: Any, out: Any) -> bool:
+    return is_weak(y) or y.size < out.size
+
+
+def _divides(y: Any) -> bool:
+    """Whether y is neither 0 nor nan anywhere."""
+    return bool(y == y and y != 0 if is_weak(y) else _least(np.abs(y), axis=None, initial=1) > 0)
 
 
 mul0: Primitive = _binary(
@@ -198,7 +204,7 @@ tanh: Primitive = _unary(
 
 
 def _sigmoid(xp: Any, x: Any) -> Any:
-    e = xp.exp(-xp.abs(x))
+    e = xp.exp(0.0 - xp.abs(x))  # unsigned numbers have no -|x|
     return xp.where(xp.greater_equal(x, 0), 1, e) / (1 + e)
 
 
@@ -208,7 +214,7 @@ sigmoid: Primitive = _unary(
 )  # fmt: skip
 softplus: Primitive = _unary(
     "softplus",
-    lambda xp, x: xp.log1p(xp.exp(-xp.abs(x))) + xp.maximum(x, 0),
+    lambda xp, x: xp.log1p(xp.exp(0.0 - xp.abs(x))) + xp.maximum(x, 0),
     lambda g, out, x: g * sigmoid(x),
     "log(1 + exp(x)), without overflow.",
 )
@@ -303,6 +309,31 @@ not_equal: Primitive = _boolean("not_equal", "≠", "x ≠ y, elementwise.")
 logical_and: Primitive = _boolean("logical_and", "and", "Both are true.")
 logical_or: Primitive = _boolean("logical_or", "or", "One is true or both are.")
 logical_not: Primitive = _boolean("logical_not", "not", "It is false.", arity=1)
+
+
+def _bits(name: str, theirs: Any, logic: Primitive | None = None) -> Callable[..., Any]:
+    """An operator such as ``&``: of booleans recorded logic, of integers the bits by NumPy, which have no gradient."""
+    takes = "shifts the bits of integers" if logic is None else "combines booleans, or the bits of integers"
+
+    def function(*operands: Any) -> Any:
+        kinds = {dtype_of(x).kind for x in operands}
+        if logic and kinds == {"b"}:
+            return apply(logic, operands, {})
+        if not kinds <= {"i", "u"}:
+            raise DTypeError(f"{call(name, operands)}: {takes}; compare first, e.g. x != 0")
+        return make(np.asarray(theirs(*(x.numpy() if isinstance(x, Tensor) else x for x in operands))))
+
+    function.__name__ = name
+    OPS[name] = function
+    return function
+
+
+bitwise_and = _bits("bitwise_and", np.bitwise_and, logical_and)
+bitwise_or = _bits("bitwise_or", np.bitwise_or, logical_or)
+bitwise_xor = _bits("bitwise_xor", np.bitwise_xor, not_equal)
+bitwise_invert = _bits("bitwise_invert", np.invert, logical_not)
+bitwise_left_shift = _bits("bitwise_left_shift", np.left_shift)
+bitwise_right_shift = _bits("bitwise_right_shift", np.right_shift)
 
 
 def _where(condition: Any, x: Any, y: Any) -> Any:

@@ -15,6 +15,7 @@ from ..core.scope import TRACE, mode
 from ..core.tensor import Argument, Parameter, Tensor, describe
 from ..errors import DTypeError, IndexingError, ShapeError, TraceError
 from .elementwise import zeros_like
+from .movement import expand_dims, reshape
 
 
 class Span(NamedTuple):
@@ -153,7 +154,7 @@ def _index_arrays(k: Any, sizes: tuple[int, ...]) -> list[Any]:
     values = np.asarray(_values(k))
     kind = "i" if isinstance(k, list) and not values.size else values.dtype.kind
     if kind == "b":
-        if values.shape != sizes:
+        if len(values.shape) != len(sizes) or any(n not in (0, m) for n, m in zip(values.shape, sizes, strict=True)):
             raise IndexingError(f"a mask of shape {values.shape} for axes of shape {sizes}; make them equal")
         if (
             isinstance(k, Tensor)
@@ -187,6 +188,8 @@ def _show(items: tuple[Any, ...]) -> str:
 
 
 def _getitem_signature(x: Any, key: Any) -> Any:
+    if isinstance(key, (np.ndarray, Tensor)) and key.ndim == 0 and key.dtype == np.bool_:
+        x, key = expand_dims(x, axis=0), reshape(key, (1,))  # the mask of a new axis of size 1
     parsed, arrays = parse("getitem", x, key)
     return (x, *arrays), {"key": parsed}
 

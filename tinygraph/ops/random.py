@@ -50,10 +50,12 @@ def _told(draw: Any) -> Any:
 
     @functools.wraps(draw)
     def function(*args: Any, **kwargs: Any) -> Any:
-        drawn = draw(*args, **kwargs)
         listener = recorder.get()
-        if listener is not None:
-            listener.drawn(drawn)
+        if listener is None:
+            return draw(*args, **kwargs)
+        listener.drawing(kwargs.get("rng"))
+        drawn = draw(*args, **kwargs)
+        listener.drawn(drawn)
         return drawn
 
     return function
