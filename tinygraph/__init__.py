@@ -13,7 +13,7 @@ import importlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from . import errors, functional, fused, ops, picture, protocols, transforms
+from . import dlpack, errors, functional, fused, ops, picture, protocols, transforms
 from .core.autodiff import gradients
 from .core.convert import asarray, tensor
 from .core.graph import Graph, trace
@@ -44,13 +44,20 @@ __all__ = sorted(
 
 
 # Loaded when they are first asked for, so that ``import tinygraph`` stays light: each name, and the module that has it.
-_ON_DEMAND = {name: name for name in ("checkpoint", "compiler", "data", "lower", "nn", "optim", "testing", "train")}
-_ON_DEMAND |= {"compile": "compiler", "derive_source": "compiler", "draw_diff": "testing"}
+_ON_DEMAND = {
+    name: name
+    for name in (
+        "array_api", "checkpoint", "compiler", "data", "distributed", "lower", "nn", "optim", "testing", "train",
+    )
+}  # fmt: skip
+_ON_DEMAND |= {"compile": "compiler", "derive_source": "compiler", "draw_diff": "testing", "export_onnx": "lower.onnx"}
 
 if TYPE_CHECKING:
+    from . import array_api as array_api
     from . import checkpoint as checkpoint
     from . import compiler as compiler
     from . import data as data
+    from . import distributed as distributed
     from . import lower as lower
     from . import nn as nn
     from . import optim as optim
@@ -58,6 +65,7 @@ if TYPE_CHECKING:
     from . import train as train
     from .compiler import compile as compile
     from .compiler import derive_source as derive_source
+    from .lower.onnx import export_onnx as export_onnx
     from .testing import draw_diff as draw_diff
 
     def __getattr__(name: str) -> Callable[..., Tensor]: ...

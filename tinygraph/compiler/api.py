@@ -15,7 +15,9 @@ import numpy as np
 
 from ..core.array import is_weak
 from ..core.convert import operand
+from ..core.foreign import received
 from ..core.graph import Graph, argument_names, flatten
+from ..core.held import held, local_parts
 from ..core.scope import ANOMALY, GRAD, TRACE, mode
 from ..core.tensor import Tensor, describe
 from ..errors import ArgumentError, DTypeError, IndexingError, MissingExtra, TinygraphError
@@ -42,9 +44,9 @@ def compile(fn: Any = None, *, backend: Any = "auto", exact: bool = False) -> An
     or an array that it closes over is a constant. Random draws stay random. Results have no history.
 
     ``backend`` is ``"numpy"``, ``"numba"`` (the extra ``compile``), ``"jax"`` (the extra ``jax``), ``"auto"`` for numba
-    where it is installed, else numpy, or an object with ``build(graph)``. With ``exact`` only passes that keep
-    every bit are done, so the numpy backend gives what ``fn`` gives, to the bit. Under ``tg.debug_anomaly()``, and inside a
-    traced function, ``fn`` itself runs.
+    where it is installed, else numpy, or an object with ``build(graph)``, such as ``tinygraph.lower.jax.JaxBackend``.
+    With ``exact`` only passes that keep every bit are done, so the numpy backend gives what ``fn`` gives, to the bit.
+    Under ``tg.debug_anomaly()``, and inside a traced function, ``fn`` itself runs.
 
     Raises: TraceError where ``fn`` reads a value that another call may change (``if t:``, ``float(t)``, ``t.numpy()``);
     ArgumentError for an argument that requires a gradient, which would be lost; MissingExtra.
@@ -76,10 +78,11 @@ class Program:
         """Run it on arguments and state, write the state back, and give the results in their structure."""
         captured = self.capture
         for index, check in captured.checks:
-            check(arrays[index])
+            for part in local_parts(arrays[index]):
+                check(part)
         outputs = self.kernel(*arrays, *state)
         for slot, place in captured.writes:
-            slot.write(None if place is None else np.asarray(outputs[place]))
+            slot.write(None if place is None else outputs[place])
         results = [r.take(outputs) if isinstance(r, Place) else r for r in captured.results]
         for owner, name, flag in captured.switched:
             setattr(owner, name, flag)
@@ -113,17 +116,22 @@ class Compiled:
             else:
                 kinds.append(self._kind(leaf))
                 if is_dynamic(leaf):
-                    arrays.append(_array(leaf))
+                    arrays.append(_array(leaf, self._anywhere))
         key = (structure, bits, *kinds)
         program, state = self._find(key)
         if program is None:
             with self._lock:
                 program, state = self._find(key)
                 if program is None:
-                    return self._make(key, args, kwargs)
+                    result, program = self._make(key, args, kwargs)
+                    if not self._anywhere:
+                        return result
+                    state = program.capture.state(anywhere=True)
         try:
             return program(arrays, state)
         except (IndexError, ValueError, TypeError, OverflowError) as error:
+            if self._anywhere or isinstance(error, TinygraphError):
+                raise
             raise self._told(error) from error
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
@@ -134,8 +142,9 @@ class Compiled:
         if type(own) is not dict:  # a class, or an instance with slots
             return functools.partial(self, instance)
         name = self._attribute or self._name
-        if not isinstance(own.get(name), Compiled):
-            own[name] = Compiled(self.fn.__get__(instance, owner), self.backend, self.exact)
+        with self._lock:
+            if not isinstance(own.get(name), Compiled):
+                own[name] = Compiled(self.fn.__get__(instance, owner), self.backend, self.exact)
         return own[name]
 
     def __set_name__(self, owner: Any, name: str) -> None:
@@ -150,8 +159,6 @@ class Compiled:
 
     def _told(self, error: Exception) -> Exception:
         """An error of NumPy, in compiled code, as ours."""
-        if isinstance(error, TinygraphError):
-            return error
         kind = IndexingError if isinstance(error, IndexError) else DTypeError
         return kind(
             f"compiled {self._name}: {error}; under tg.debug_anomaly() the function itself runs, and its error names the op"
@@ -173,11 +180,13 @@ class Compiled:
                     f"compiled {self._name}({describe(leaf)}): this argument requires a gradient, which a compiled function "
                     f"does not pass on; compile the derivative too, tg.compile(tg.vjp_fn({self._name})), or give x.detach()"
                 )
-            leaf = leaf._data
+            leaf = held(leaf)
+            if not is_weak(leaf):
+                return leaf.shape, leaf.dtype
         if isinstance(leaf, (np.ndarray, np.generic)):
             return leaf.shape, leaf.dtype
         if is_dynamic(leaf):
-            return type(leaf)
+            return type(leaf) if is_weak(leaf) else self._kind(received(leaf))
         try:
             hash(leaf)
         except TypeError:
@@ -190,18 +199,27 @@ class Compiled:
     def _find(self, key: Any) -> tuple[Any, Any]:
         """The program for a kind of call, and the state that it reads; None if there is none yet."""
         for program in self._programs.get(key, ()):
-            state = program.capture.state()
+            state = program.capture.state(self._anywhere)
             if state is not None:
                 return program, state
         return None, None
 
-    def _make(self, key: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        builder = _load(self.backend)
-        result, captured = capture(self.fn, args, kwargs)
+    def _make(self, key: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Program]:
+        result, captured = capture(self.fn, args, kwargs, rehearse=self._anywhere)
         stages = optimise(captured.graph, exact=self.exact)
-        self._latest = Program(captured, stages, builder.build(stages[-1].graph))
-        self._programs.setdefault(key, []).append(self._latest)
-        return result
+        state = (captured.succession(),) if self._anywhere else ()
+        self._latest = program = Program(captured, stages, self._builder.build(stages[-1].graph, *state))
+        self._programs.setdefault(key, []).append(program)
+        return result, program
+
+    @functools.cached_property
+    def _builder(self) -> Any:
+        return _load(self.backend)
+
+    @functools.cached_property
+    def _anywhere(self) -> bool:
+        """Whether arrays may be wherever the backend has them; else they have to be in main memory."""
+        return getattr(self._builder, "own_arrays", False)
 
     # -- what was made of it -------------------------------------------------------------------------
 
@@ -261,12 +279,11 @@ def _leaves(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
     return args, len(args)
 
 
-def _array(leaf: Any) -> Any:
+def _array(leaf: Any, anywhere: bool) -> Any:
     """The array of an argument, or the Python number."""
-    data = leaf._data if isinstance(leaf, Tensor) else leaf
-    if is_weak(data) or (type(data) is np.ndarray and data.dtype.isnative):
-        return data
-    return operand(data)._data
+    if isinstance(leaf, Tensor):
+        return held(leaf) if anywhere else leaf._data
+    return leaf if is_weak(leaf) else operand(leaf)._data
 
 
 def _known(backend: Any) -> None:

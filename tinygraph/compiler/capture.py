@@ -12,9 +12,11 @@ import numpy as np
 
 from ..core.array import is_weak
 from ..core.convert import operand
+from ..core.foreign import is_foreign
 from ..core.graph import Graph, Tree, argument_names, by_serial, flatten, paths
+from ..core.held import NATIVE, held, hold
 from ..core.node import next_serial
-from ..core.scope import TRACE, Recorder, Setting, flags, recorder
+from ..core.scope import OUTLINE, TRACE, Recorder, Setting, flags, recorder
 from ..core.tensor import Argument, Parameter, Tensor, describe, make
 from ..errors import DTypeError, TinygraphError, TraceError
 from ..ops.elementwise import astype
@@ -27,19 +29,25 @@ class Slot(NamedTuple):
     parameter: Parameter
     kind: str  # "data" or "grad"
 
-    def read(self) -> Any:
-        """The array; None for a gradient that there is not."""
-        if self.kind == "data":
-            return self.parameter._data
-        grad = self.parameter.grad
-        return None if grad is None else grad._data
+    def read(self, anywhere: bool) -> Any:
+        """The array, fetched if it has to be in main memory; None for a gradient that there is not."""
+        t = self.parameter if self.kind == "data" else self.parameter.grad
+        return None if t is None else held(t) if anywhere else t._data
 
     def write(self, array: Any) -> None:
         if self.kind == "data":
-            self.parameter._data = array
-            self.parameter.stamp = next_serial()
+            self.parameter._replace(array if type(array) is np.ndarray else _strong(array))
         else:
-            self.parameter.grad = None if array is None else make(array)
+            self.parameter.grad = None if array is None else _tensor(array)
+
+
+class Succession(NamedTuple):
+    """What becomes of state in a call: numbers of outputs and inputs of a graph."""
+
+    follows: dict[
+        int, int
+    ]  # an output that is written, and the input in whose place it comes; of a gradient, its Parameter
+    spent: tuple[int, ...]  # inputs whose place an output takes, so that nothing needs them after the call
 
 
 @dataclass(frozen=True)
@@ -63,11 +71,22 @@ class Capture:
     touched: tuple[tuple[Parameter, Any, bool], ...]
     grads: tuple[tuple[Parameter, bool], ...]  # and whether it had none
 
-    def state(self) -> list[Any] | None:
+    def succession(self) -> Succession:
+        """Which input each output that is written takes the place of."""
+        first = len(self.graph.inputs) - len(self.reads)
+        inputs = {slot: first + i for i, slot in enumerate(self.reads)}
+        written = [(slot, place) for slot, place in self.writes if place is not None]
+        follows = {place: inputs.get(slot, inputs.get(Slot(slot.parameter, "data"))) for slot, place in written}
+        return Succession(
+            {output: i for output, i in follows.items() if i is not None},
+            tuple(inputs[slot] for slot, _ in written if slot in inputs),
+        )
+
+    def state(self, anywhere: bool = False) -> list[Any] | None:
         """The arrays of the ``reads``; None if a run now would not be recorded as this one was."""
         arrays = []
         for slot, (shape, dtype, requires) in zip(self.reads, self.outlines, strict=True):
-            data = slot.read()
+            data = slot.read(anywhere)
             if data is None or data.shape != shape or data.dtype != dtype or slot.parameter._requires is not requires:
                 return None
             arrays.append(data)
@@ -75,7 +94,7 @@ class Capture:
             if getattr(owner, name) is not flag:
                 return None
         for parameter, dtype, requires in self.touched:
-            if parameter._data.dtype != dtype or parameter._requires is not requires:
+            if held(parameter).dtype != dtype or parameter._requires is not requires:
                 return None
         for parameter, had_none in self.grads:
             if (parameter.grad is None) is not had_none:
@@ -91,17 +110,32 @@ class Place:
     weak: bool = False  # a Python number, which never promotes
 
     def take(self, outputs: Sequence[Any]) -> Tensor:
-        out = np.asarray(outputs[self.index])
-        return make(out.item() if self.weak else out)
+        out = outputs[self.index]
+        return make(np.asarray(out).item()) if self.weak else _tensor(out)
+
+
+def _strong(output: Any) -> Any:
+    """What a backend gives, as an array: NumPy's, or one of another library as it is."""
+    return np.asarray(output) if isinstance(output, NATIVE) else output
+
+
+def _tensor(output: Any) -> Tensor:
+    return make(output) if type(output) is np.ndarray else hold(make(None), _strong(output))
 
 
 def is_dynamic(leaf: Any) -> bool:
     """Whether an argument is given anew at each call; others are part of the program."""
-    return isinstance(leaf, (Tensor, np.ndarray, np.generic)) or (is_weak(leaf) and not isinstance(leaf, bool))
+    if isinstance(leaf, (Tensor, np.ndarray, np.generic)) or is_weak(leaf):
+        return not isinstance(leaf, bool)
+    return is_foreign(leaf)
 
 
-def capture(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Capture]:
+def capture(
+    fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], rehearse: bool = False
+) -> tuple[Any, Capture]:
     """Run ``fn`` once, for real and recorded: its result, without history, and what was recorded.
+
+    Or only ``rehearse``: values on a device read as zeros, and in the end all state is what it was.
 
     Raises: TraceError where a value is read that another call may change.
     """
@@ -109,8 +143,9 @@ def capture(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any
     opened = [_open(leaf, name) for leaf, name in zip(leaves, _names(fn, args, tree), strict=True)]
     given = [t for leaf, t in zip(leaves, opened, strict=True) if is_dynamic(leaf)]
     log = _Log(next_serial())
+    silent: Any = {"all": "ignore"} if rehearse else {}
     try:
-        with flags(add=TRACE), Setting(recorder, lambda _: log):
+        with flags(add=TRACE | OUTLINE * rehearse), np.errstate(**silent), Setting(recorder, lambda _: log):
             new_args, new_kwargs = tree.build(opened)
             result = fn(*new_args, **new_kwargs)
         log.refuse_changed(leaves)
@@ -118,7 +153,12 @@ def capture(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any
         found = [_result(fn, value) for value in outputs]
         captured = _Builder(log, given).build(found, out_tree)
     finally:
-        log.release()
+        if rehearse:
+            log.restore()
+        else:
+            log.release()
+    if rehearse:
+        return None, captured
     plain = [make(t._data) if isinstance(t, Tensor) else t for t in found]
     return out_tree.build(plain), captured
 
@@ -140,7 +180,7 @@ def _open(leaf: Any, name: str) -> Any:
     if not is_dynamic(leaf):
         return leaf
     given = operand(leaf)
-    fresh = make(given._data, kind=Argument)
+    fresh = hold(make(None, kind=Argument), held(given))
     fresh.name = given.name or name
     return fresh
 
@@ -163,16 +203,18 @@ class _Log(Recorder):
     def __init__(self, since: int) -> None:
         self.since = since
         self.writes: dict[Parameter, list[tuple[int, Tensor]]] = {}  # (stamp, value), in order
-        self.before: dict[Parameter, Any] = {}  # the arrays of those
+        self.before: dict[Parameter, Tensor] = {}  # the values of those
         self.touched: dict[Parameter, tuple[Any, bool]] = {}  # dtype and requires_grad of all that was written
         self.grads: dict[Parameter, tuple[Tensor | None, bool]] = {}  # before, and whether it was read
         self.owned: set[Tensor] = set()  # the gradients before
         self.flags: dict[tuple[Any, str], bool] = {}
         self.draws: list[Tensor] = []
+        self.generators: dict[Any, Any] = {}  # and their states before
         self.checks: list[tuple[Tensor, Callable[[Any], None]]] = []
 
     def assigned(self, parameter: Any, value: Any, dtype: Any) -> None:
-        self.before.setdefault(parameter, parameter._data)
+        if parameter not in self.before:
+            self.before[parameter] = hold(make(None), held(parameter))
         self._touch(parameter)
         given = operand(value)
         if given.dtype != dtype or is_weak(given._data):
@@ -200,6 +242,10 @@ class _Log(Recorder):
             "it outside the function, or use a Tensor"
         )
 
+    def drawing(self, rng: Any) -> None:
+        if isinstance(rng, np.random.Generator):
+            self.generators.setdefault(rng, rng.bit_generator.state)
+
     def drawn(self, draw: Any) -> None:
         self.draws.append(draw)
 
@@ -211,13 +257,13 @@ class _Log(Recorder):
         return self.flags.get((parameter, "_requires"), parameter._requires)
 
     def _touch(self, parameter: Parameter) -> None:
-        self.touched.setdefault(parameter, (parameter._data.dtype, self.requires(parameter)))
+        self.touched.setdefault(parameter, (parameter.dtype, self.requires(parameter)))
 
     def _own(self, leaf: Parameter, before: Any) -> None:
         """A gradient is known by its Tensor, so that has to be a Tensor of this Parameter alone."""
         if before is None:
             return
-        if type(before) is not Tensor or is_weak(before._data) or before in self.owned:
+        if type(before) is not Tensor or is_weak(held(before)) or before in self.owned:
             raise TraceError(
                 f"compile({describe(leaf)}): its .grad is {describe(before)}, which is no Tensor of its own; write "
                 "p.grad = tg.tensor(values)"
@@ -239,6 +285,17 @@ class _Log(Recorder):
             grad = p.grad
             if isinstance(grad, Argument) or (isinstance(grad, Tensor) and grad.node is not None):
                 p.grad = make(grad._data)
+
+    def restore(self) -> None:
+        """Undo what the run has done to state."""
+        for parameter, values in self.before.items():
+            parameter._replace(held(values))
+        for parameter, (grad, _) in self.grads.items():
+            parameter.grad = grad
+        for (owner, name), flag in self.flags.items():
+            setattr(owner, name, flag)
+        for rng, state in reversed(self.generators.items()):  # two may share their bits
+            rng.bit_generator.state = state
 
 
 class _Builder:
@@ -336,9 +393,9 @@ class _Builder:
         """A leaf that was not given: state, or a constant."""
         slot = Slot(t, "data") if isinstance(t, Parameter) else self.slots.get(t)
         if slot is not None:
-            before = self.log.before.get(slot.parameter, t._data) if slot.kind == "data" else t._data
+            before = self.log.before.get(slot.parameter, t) if slot.kind == "data" else t
             name = slot.parameter.name or "parameter"
-            self.reads[slot] = leaf = symbol(make(before), name if slot.kind == "data" else f"∂{name}")
+            self.reads[slot] = leaf = symbol(before, name if slot.kind == "data" else f"∂{name}")
             return leaf
         constant = make(t._data)
         constant.name = t.name

@@ -16,6 +16,7 @@ import numpy as np
 
 from .. import checkpoint as files
 from ..compiler import compile
+from ..core.held import held
 from ..core.tensor import Tensor
 from ..data import Batches, Dataset
 from ..errors import AnomalyError, ArgumentError, CheckpointError, ShapeError
@@ -44,7 +45,7 @@ class Run:
     keep_best: bool
     path: str | os.PathLike[str] | None
     every: int | None
-    compiled: bool | str = False
+    compiled: Any = False
 
     score: float = -math.inf
     waited: int = 0  # epochs since the best
@@ -62,6 +63,10 @@ class Run:
         if self.lr_decay != 1.0:  # an optimiser with a schedule refuses now, not after the first epoch
             self.optimizer.lr = self.optimizer.lr
         self.state = [*self.model._state().values(), *self.optimizer._state().values()]
+        if self.stop_on_nan and getattr(self.compiled, "donate", False):
+            raise ArgumentError(
+                f"fit: {self.compiled!r} gives away the state before a step, which stop_on_nan needs; pass stop_on_nan=False"
+            )
         if self.compiled:
             backend = "auto" if self.compiled is True else self.compiled
             # With NumPy a resumed run is bit for bit the run that nobody stopped, so its code keeps every bit.
@@ -90,15 +95,15 @@ class Run:
         return outputs, loss
 
     def step(self, inputs: list[Array], targets: Array) -> None:
-        history, rate, before = self.history, float(self.optimizer.lr), [p._data for p in self.state]
+        history, rate, before = self.history, float(self.optimizer.lr), [held(p) for p in self.state]
         try:
             outputs, loss = self.update(inputs, targets)
         except ShapeError as error:
             raise self._alone(error) if len(targets) == 1 < self.batches.size else error from error
         value = float(loss.item())
         if self.stop_on_nan and not math.isfinite(value):
-            for p, data in zip(self.state, before, strict=True):  # the step was not taken
-                p.assign(data)
+            for p, values in zip(self.state, before, strict=True):  # the step was not taken
+                p._replace(values)
             raise AnomalyError(
                 f"fit: the loss is {value} at iteration {len(history.loss) + 1} (epoch {len(history.ends) + 1}); lower the "
                 "learning rate, look at the data, or go on with stop_on_nan=False"

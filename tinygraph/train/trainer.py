@@ -29,7 +29,7 @@ class Trainer:
     ``loss(outputs, targets)`` gives one number as a Tensor, the mean over a batch. ``metrics`` maps names to functions
     of two arrays, outputs and targets, whose value is a mean over the examples and better when larger; left out, it
     is :func:`accuracy` where the targets are integers. ``rng`` (a Generator, a seed, or None for fresh entropy) orders
-    the examples. With ``compile`` (True, or a backend's name) each step of training runs compiled, see :func:`tinygraph.compile`.
+    the examples. With ``compile`` (True, or a backend) each step of training runs compiled, see :func:`tinygraph.compile`.
     ``history`` is that of the last run, also after an error.
 
     >>> import numpy as np, tinygraph as tg
@@ -49,7 +49,7 @@ class Trainer:
         *,
         metrics: Mapping[str, Metric] | None = None,
         rng: Any = None,
-        compile: bool | str = False,
+        compile: Any = False,
     ) -> None:
         if not isinstance(model, Module):
             raise ArgumentError(f"Trainer(model={describe(model)}): give an nn.Module; put functions into one")
