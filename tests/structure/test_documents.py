@@ -29,6 +29,15 @@ COMMANDS = {
     "python -m tinygraph doctor",
     "python examples/gallery.py",
     "python -m examples.experiments.weight_scales_mnist",
+    "python examples/distributed_digits.py",
+    "python examples/gpu_batchnorm.py",
+}
+# What a page needs whose code has such a word.
+EXTRAS = {
+    "sklearn": "tg.data.load_digits",
+    "jax": "distributed.mesh",
+    "onnx": "tg.export_onnx",
+    "onnxruntime": "import onnxruntime",
 }
 # Those whose output stands below them.
 SHOWN = {"python examples/published_backwards.py --brief"}
@@ -50,8 +59,10 @@ def output(command: str) -> str:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_code_runs_and_prints_what_the_text_says(page, tmp_path, monkeypatch):
-    if "tg.data.load_digits" in page.read_text(encoding="utf-8"):
-        pytest.importorskip("sklearn")
+    code = "".join(text for language, text, _ in blocks(page) if language == "python")
+    for package, word in EXTRAS.items():
+        if word in code:
+            pytest.importorskip(package)
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, object] = {"__name__": "__main__"}
     printed = ""

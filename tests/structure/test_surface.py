@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from importlib import import_module
 
 import pytest
 
@@ -34,8 +35,10 @@ def test_all_is_sorted_and_true():
 
 
 def test_what_comes_on_demand():
-    modules = "checkpoint compiler data lower nn optim testing train".split()
-    functions = {"compile": tg.compiler, "derive_source": tg.compiler, "draw_diff": tg.testing}
+    modules = "array_api checkpoint compiler data distributed lower nn optim testing train".split()
+    functions = {
+        "compile": tg.compiler, "derive_source": tg.compiler, "draw_diff": tg.testing, "export_onnx": import_module("tinygraph.lower.onnx"),
+    }  # fmt: skip
     assert set(tg._ON_DEMAND) == {*modules, *functions}
     assert all(getattr(tg, name) is getattr(module, name) for name, module in functions.items())
 
