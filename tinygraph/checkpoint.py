@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from .core.tensor import Tensor
+from .distributed.agreement import by_first
 from .errors import CheckpointError, aval
 
 __all__ = ["CheckpointError", "load", "save"]
@@ -51,7 +52,8 @@ def save(path: str | os.PathLike[str], /, **parts: Any) -> None:
     A part is a dictionary (string keys, any depth up to 64), a list or tuple, an array, a number, a string, a
     boolean or None. What has a ``state_dict()`` gives that, a NumPy generator gives its state, a Tensor its values.
     Arrays may be bool, integer, float16, float32 or float64; a NumPy scalar becomes a 0-d array.
-    A safetensors reader finds them as ``part/key/key``.
+    A safetensors reader finds them as ``part/key/key``. Of several processes (:mod:`tinygraph.distributed`) every one
+    calls it, the first writes what it has, and all return when the file is there.
 
     Raises: CheckpointError for what it cannot hold; OSError where the file cannot be written.
 
@@ -85,7 +87,7 @@ def save(path: str | os.PathLike[str], /, **parts: Any) -> None:
             f"save: names, numbers and texts take {len(text):,} bytes, at most {MAX_HEADER:,} fit; keep long lists of "
             "numbers as arrays"
         )
-    _write(path, [len(text).to_bytes(8, "little"), text, *chunks])
+    by_first(lambda: _write(path, [len(text).to_bytes(8, "little"), text, *chunks]))
 
 
 def load(path: str | os.PathLike[str], *, max_bytes: int = 1 << 34) -> dict[str, Any]:
