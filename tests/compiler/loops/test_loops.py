@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -172,14 +173,37 @@ def test_compiled(name, shape, dtype):
 
 
 @pytest.mark.parametrize("shape", [(2500, 300), (60, 4200), (40, 10, 30, 20)])
-def test_large_arrays_are_shared_among_threads(shape, monkeypatch):
-    monkeypatch.setattr(backend, "threads", lambda: 4)
+@pytest.mark.parametrize("long", [False, True])
+def test_large_arrays_are_shared_among_threads(shape, long, monkeypatch):
+    count = min(kernels.threads(), 4) if long else 4
+    monkeypatch.setattr(backend, "threads", lambda: count)
+    monkeypatch.setattr(backend, "LONG", 0 if long else math.inf)
     asked = []
-    monkeypatch.setattr(
-        backend, "run_all", lambda kernel, calls: (asked.append(len(calls)), kernels.run_all(kernel, calls))
-    )
+
+    def run_all(kernel, calls, long):
+        asked.append((len(calls), long))
+        kernels.run_all(kernel, calls, long)
+
+    monkeypatch.setattr(backend, "run_all", run_all)
     check(FUNCTIONS["batch_norm"], draw(shape, np.float32), draw(shape, np.float32, 1), passes=True, units=64)
-    assert max(asked) == 4
+    assert max(asked, default=(1, long)) == (count, long)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system does not tell threads where to wake")
+def test_threads_for_long_work_wake_apart_and_then_go_anywhere():
+    every, seen = os.sched_getaffinity(0), []
+    kernels.run_all(lambda part: seen.append((part, os.sched_getaffinity(0))), [(k,) for k in range(len(every))], True)
+    assert sorted(part for part, _ in seen) == list(range(len(every)))
+    assert all(places == every for _, places in seen)
+    asleep = [worker._thread.submit(os.sched_getaffinity, 0).result() for worker in kernels._workers()]
+    assert asleep == [{processor} for processor in sorted(every)]
+    assert os.sched_getaffinity(0) == every
+
+
+def test_an_error_in_one_thread_reaches_the_caller():
+    for long in (False, True):
+        with pytest.raises(ZeroDivisionError):
+            kernels.run_all(lambda x: 1 / x, [(1,), (0,)], long)
 
 
 def test_nan_and_infinity_are_kept():

@@ -22,6 +22,7 @@ from .text import write
 from .writer import WIDTH, Text
 
 WORTH_THREADS = 100_000  # elements of a nest, from which on a second thread gains more than it costs
+LONG = 1_000_000  # elements, from which on it is worth to wake each thread on a processor of its own
 
 
 class Loops:
@@ -42,6 +43,7 @@ class Loops:
         self._constants = np.array([*known, float(count)])
         self._make = [Maker(t.shape, t.dtype) for t in made.results]
         self._stages = stages(made, self.text, threads())
+        self._is_long = math.prod(made.sizes) >= LONG
         self._kernel = compiled(self.text.source)
         self._idle: list[Any] = []
         self.function = self._function()
@@ -83,7 +85,8 @@ class Loops:
             if len(stage) == 1:
                 self._kernel(*arrays, stage[0], numbers, *scratch[0])
             else:
-                run_all(self._kernel, [(*arrays, n, numbers, *scratch[i]) for i, n in enumerate(stage)])
+                parts = [(*arrays, n, numbers, *scratch[i]) for i, n in enumerate(stage)]
+                run_all(self._kernel, parts, self._is_long)
 
     def _scratch(self) -> list[tuple[Any, ...]]:
         """Rows for each worker; what lies between the loops is shared where all work on the same columns."""

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
@@ -196,13 +196,54 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads(), thread_name_prefix="tinygraph")
 
 
+class Worker:
+    """A thread that wakes on a processor of its own."""
+
+    def __init__(self, processor: int, every: set[int]) -> None:
+        self._processor, self._every = {processor}, every
+        self._thread = ThreadPoolExecutor(1, "tinygraph", initializer=self._keep_to, initargs=(self._processor,))
+
+    def submit(self, function: Any, arguments: tuple[Any, ...]) -> Future[Any]:
+        return self._thread.submit(self._run, function, arguments)
+
+    def _run(self, function: Any, arguments: tuple[Any, ...]) -> None:
+        self._keep_to(self._every)  # awake, it goes where there is room
+        try:
+            function(*arguments)
+        finally:
+            self._keep_to(self._processor)
+
+    @staticmethod
+    def _keep_to(processors: set[int]) -> None:
+        with contextlib.suppress(OSError):  # the process may have lost some of them
+            os.sched_setaffinity(0, processors)
+
+
+@functools.cache
+def _workers() -> list[Worker]:
+    every = os.sched_getaffinity(0) if hasattr(os, "sched_setaffinity") else set()
+    return [Worker(processor, every) for processor in sorted(every)]
+
+
+def _forget_threads() -> None:
+    _pool.cache_clear()
+    _workers.cache_clear()
+
+
 if hasattr(os, "register_at_fork"):  # a forked child has none of its parent's threads
-    os.register_at_fork(after_in_child=_pool.cache_clear)
+    os.register_at_fork(after_in_child=_forget_threads)
 
 
-def run_all(function: Any, calls: Sequence[tuple[Any, ...]]) -> None:
-    """Call a kernel with each of several tuples of arguments, at once, and wait for all."""
-    waiting = [_pool().submit(function, *arguments) for arguments in calls[1:]]
-    function(*calls[0])
+def run_all(function: Any, calls: Sequence[tuple[Any, ...]], long: bool) -> None:
+    """Call a kernel with each of several tuples of arguments, at once, and wait for all.
+
+    A thread often begins on the processor of who wakes it, and waits there while that one computes. Where the work is ``long``,
+    the caller takes no part, and its threads wake on different processors; short work is over before that pays.
+    """
+    if long and len(calls) <= len(_workers()):
+        waiting = [worker.submit(function, arguments) for worker, arguments in zip(_workers(), calls, strict=False)]
+    else:
+        waiting = [_pool().submit(function, *arguments) for arguments in calls[1:]]
+        function(*calls[0])
     for future in waiting:
         future.result()
