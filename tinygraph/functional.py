@@ -104,6 +104,7 @@ def norm(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
     tensor([0., 0.])
     """
     x = operand(x)
+    x = x if x.dtype.kind in "fc" else astype(x, np.float64)  # a square of small integers may not fit in them
     return _root(sum_(x * x, axis=axis, keepdims=keepdims))  # type: ignore[no-any-return]
 
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from .core.foreign import has_its_own
 from .core.scope import GRAD, mode
 from .core.tensor import OPERANDS, OPS, Tensor, describe
 from .errors import ArgumentError, GradientError
-from .numpy_functions import FUNCTIONS, UFUNCS, cast, reduced, refusal, refuse
+from .numpy_functions import FUNCTIONS, UFUNCS, cast, in_our_words, reduced, refusal, refuse
 
 _REDUCTIONS = {np.add: "sum", np.multiply: "prod", np.maximum: "max", np.minimum: "min"}
 _WRITERS = {np.copyto, np.fill_diagonal, np.place, np.put, np.put_along_axis, np.putmask}
@@ -23,8 +24,7 @@ _NO_WRITE = (
 
 def _taken(kind: type, protocol: str) -> bool:
     """Whether we take operands of this type; a subclass of ndarray with a protocol of its own has its turn."""
-    its_own = issubclass(kind, np.ndarray) and getattr(kind, protocol) is not getattr(np.ndarray, protocol)
-    return issubclass(kind, OPERANDS) and not its_own
+    return issubclass(kind, OPERANDS) and not has_its_own(kind, protocol)
 
 
 def array_ufunc(ufunc: Any, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -69,10 +69,10 @@ def array_function(func: Any, types: Any, args: Any, kwargs: Any) -> Any:
     """NEP 18: a NumPy function on Tensors is ours, or a TypeError that says what to do."""
     if not all(_taken(t, "__array_function__") for t in types):
         return NotImplemented
+    name = f"{func.__module__}.{func.__name__}".replace("numpy.", "np.", 1)
     if func not in FUNCTIONS:
-        name = f"{func.__module__}.{func.__name__}".replace("numpy.", "np.", 1)
         raise refusal(name, [*args, *kwargs.values()], *(_NO_WRITE if func in _WRITERS else _NO_RULE))
-    return FUNCTIONS[func](*args, **kwargs)
+    return in_our_words(name, FUNCTIONS[func], args, kwargs)
 
 
 def array_namespace(api_version: str | None = None) -> Any:

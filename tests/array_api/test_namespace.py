@@ -231,3 +231,26 @@ def test_a_compiled_function_may_read_nothing_that_it_computed():
     c = tg.tensor(X)
     with pytest.raises(TraceError):
         tg.compile(lambda x: x * float(tg.sum(c * 2)))(X)
+
+
+def test_dlpack_by_the_standards_name():
+    array = np.arange(3.0)
+    copied, shared = xp.from_dlpack(array), xp.from_dlpack(array, copy=False)
+    assert np.shares_memory(shared.numpy(), array)
+    assert not array.flags.writeable
+    assert not np.shares_memory(copied.numpy(), array)
+    assert xp.from_dlpack(copied) is copied
+    with pytest.raises(tg.errors.ArgumentError, match="does not speak DLPack"):
+        xp.from_dlpack([1.0])
+
+
+def test_a_gradient_of_another_library_is_not_lost():
+    torch = pytest.importorskip("torch")
+    with pytest.raises(tg.errors.GradientError, match="a copy would lose its gradient"):
+        xp.from_dlpack(torch.ones(2, requires_grad=True))
+
+
+@pytest.mark.parametrize("name", ["std", "var"])
+def test_moments_are_of_real_numbers(name):
+    with pytest.raises(tg.errors.DTypeError, match="complex"):
+        getattr(xp, name)(tg.tensor([1j, 2]))

@@ -113,11 +113,13 @@ def refused():
         "scalar": lambda: distributed.shard_batch((x, 0.5), mesh),
         "empty": lambda: distributed.shard_batch((), mesh),
         "no axis": lambda: distributed.shard_batch(x, distributed.mesh({"model": 8})),
+        "no names": lambda: distributed.mesh(8),
         "too many": lambda: distributed.mesh({"batch": 4, "model": 3}),
         "unknown": lambda: distributed.shard(net, mesh, {"fc1.wieght": ("batch",)}),
         "no such axis": lambda: distributed.shard(net, mesh, {"fc1.weight": ("model",)}),
         "indivisible": lambda: distributed.shard(net, mesh, {"fc1.weight": (None, "batch")}),
         "too deep": lambda: distributed.shard(net, mesh, {"fc1.bias": (None, "batch")}),
+        "no mesh": lambda: distributed.shard_batch(mesh, (x, t)),
         "no model": lambda: distributed.replicate(t, mesh),
         "no model to split": lambda: distributed.shard((net, t), mesh, {}),
     }

@@ -24,9 +24,9 @@ def main(own, count, address, event, folder=None):
     if event == "train":
         print(json.dumps(all_goes_well(own, mesh, Path(folder, "run.safetensors"))))
     elif event != "late":
-        layer = nn.Linear(FEATURES, CLASSES, dtype="float32", rng=own if event == "parameters" else 0)
+        layer = nn.Linear(FEATURES, CLASSES, dtype="float32", rng=own if event in ("parameters", "forgotten") else 0)
         job = Job("float32", net=layer, more=event == "graph" and own == 1)
-        train(job, own, mesh, "float32", 1_000, event if struck else None)
+        train(job, own, mesh, "float32", 1_000, event if struck or event == "forgotten" else None)
     elif struck:  # and the other one is done
         time.sleep(0.5)
         raise ValueError("the plot went wrong")
@@ -34,7 +34,8 @@ def main(own, count, address, event, folder=None):
 
 def train(job, own, mesh, dtype, steps, event=None):
     """The losses of some steps, unless something happens to this process."""
-    distributed.replicate(job.parts, mesh)
+    if event != "forgotten":
+        distributed.replicate(job.parts, mesh)
     losses = []
     for step in range(steps):
         if step == 3 and event:

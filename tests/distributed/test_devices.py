@@ -95,12 +95,14 @@ REFUSED = {
     "scalar": "ShapeError: shard_batch(float32[64,20]) and float64[]: the arrays of a batch have a first axis each",
     "empty": "ShapeError: shard_batch(): the arrays of a batch have a first axis each",
     "no axis": "ArgumentError: shard_batch(mesh over model): it has no axis 'batch'; make one with it",
+    "no names": 'ArgumentError: mesh(8): names of axes and their sizes are due; write mesh({"batch": 8})',
     "too many": "ArgumentError: mesh({'batch': 4, 'model': 3}): 12 devices, and 8 are there; give sizes whose product is 8",
     "unknown": "ArgumentError: shard('fc1.wieght'): there is no such parameter; perhaps fc1.weight",
     "no such axis": "ArgumentError: shard(float32[32,20] fc1.weight, ('model',)): the mesh has no axis 'model'; it has",
     "indivisible": "ShapeError: shard(float32[32,20] fc1.weight, (None, 'batch')): 20 on 8 devices does not come out even",
     "too deep": "ShapeError: shard(float32[32] fc1.bias, (None, 'batch')): it has 1 axis; give at most one name for each",
-    "no model": "ArgumentError: replicate(int64[64]): no model, optimiser or Parameter; leave it out",
+    "no mesh": "ArgumentError: shard_batch(mesh=[float32[64,20], int64[64]]): no mesh; give distributed.mesh()",
+    "no model": "ArgumentError: replicate(int64[64]): no model, optimiser or Parameter; leave it out, and give an iterator as a list",
     "no model to split": "ArgumentError: shard(int64[64]): no model, optimiser or Parameter; leave it out",
 }
 

@@ -84,6 +84,7 @@ EVENTS = {
     "last 1": FAILED + "ShapeError: shard_batch(float32[24,20]): 24 rows, agreed on 32; drop the last batch",
     "rows 1": "DistributedError: shard_batch(float32[{rows},20]): the processes pass different numbers of rows (process 0 32, process 1 24)",
     "parameters": "DistributedError: replicate: process 1 of 2 differs from process 0 in weight",
+    "forgotten": "DistributedError: compiled function: process 1 of 2 differs from process 0 in its program: weight: float32",
     "graph": "DistributedError: compiled function: process 1 of 2 differs from process 0 in its program: ",
 }
 

@@ -323,3 +323,24 @@ def test_one_compilation_for_many_threads(described, request):
     assert len({(k, value) for k, value in found}) == 8
     np.testing.assert_allclose([v for _, v in found], [np.sin(x).sum() * k for k, _ in found], rtol=1e-12)
     assert len(described) == 1
+
+
+def test_values_that_are_on_no_mesh_are_described(described):
+    for value in (1.0, 2.0):
+        on_jax(lambda x: x + 1)(np.full(3, value))
+    first, second = described
+    assert first != second
+
+
+def test_an_option_object_is_due_not_its_class():
+    with pytest.raises(tg.errors.ArgumentError, match="give an object with build"):
+        tg.compile(lambda x: x, backend=backend.JaxBackend)
+
+
+def test_one_platform_may_be_a_word():
+    pytest.importorskip("flatbuffers", reason="flatbuffers is not installed")
+    assert tuple(backend.export(lambda x: x + 1, np.ones(2), platforms="cpu").platforms) == ("cpu",)
+
+
+def test_a_python_integer_beyond_64_bits():
+    assert float(on_jax(lambda n, x: x * n)(2**70, np.float64(2.0))) == 2.0**71

@@ -233,3 +233,15 @@ def test_indices_where_numpy_puts_them(rng, key):
     np.add.at(added, key, x[key] * 2)
     feeds = dict(zip([v.name for v in model.graph.input], [x, *arrays], strict=True))
     same(model, feeds, {"out.0": x[key], "out.1": added}, 1e-15)
+
+
+def test_what_is_only_written_is_not_taken_for_what_is_read():
+    written, read = (tg.Parameter(np.zeros(2), name="w") for _ in range(2))
+
+    def step(x):
+        written.assign(x * 7)
+        read.assign(read + x)
+
+    model = tg.export_onnx(step, None, np.ones(2))
+    assert [i.name for i in model.graph.input] == ["x", "w"]
+    assert [o.name for o in model.graph.output] == ["new/w_2", "new/w"]

@@ -78,3 +78,8 @@ def test_without_the_extra(monkeypatch):
     monkeypatch.delitem(sys.modules, "tinygraph.lower.onnx_proto", raising=False)
     with pytest.raises(MissingExtra, match=r'pip install "tinygraph\[onnx\]"'):
         tg.export_onnx(tg.exp, None, np.ones(2))
+
+
+def test_a_path_that_was_forgotten(onnx):
+    with pytest.raises(tg.errors.ArgumentError, match="the path, or None, comes before the arguments"):
+        tg.export_onnx(lambda x: x, np.ones(2))

@@ -16,6 +16,9 @@ import tinygraph as tg
         (lambda: tg.pow(2, 10), 1024),
         (lambda: tg.remainder(1.0, 0.0), np.nan),
         (lambda: tg.grad(lambda x: 1 / x)(0.0), -np.inf),
+        (lambda: tg.xlogy(np.uint8(3), -1), np.nan),
+        (lambda: tg.xlogy(np.uint8(0), -1), 0.0),
+        (lambda: tg.norm(np.int8([100, 75])), 125.0),
     ],
 )
 def test_numbers_compute_as_numpy_does(fn, expected):

@@ -27,6 +27,7 @@ np.arccosh(1 + x); np.arctanh(x); np.sign(x); np.floor(x); np.ceil(x); np.rint(x
 np.less(x, y); np.less_equal(x, y); np.greater(x, y); np.greater_equal(x, y); np.equal(x, y); np.not_equal(x, y)
 np.isnan(n); np.isinf(n); np.isfinite(n)
 np.logical_and(b, c); np.logical_or(b, c); np.logical_not(b); np.bitwise_and(b, c); np.bitwise_or(b, c); np.invert(b)
+np.bitwise_xor(b, c); np.bitwise_and(k, l); np.bitwise_or(k, l); np.bitwise_xor(k, 1); np.invert(k); np.left_shift(k, l); np.right_shift(k, l)
 np.vecdot(x, v); np.vecdot(S, T); np.matvec(M, v); np.matvec(S, x[:, :2]); np.vecmat(v, M); np.vecmat(x, T)
 
 np.sum(x); np.sum(x, axis=0); np.sum(x, axis=-1, keepdims=True); np.sum(x, dtype=np.float32); np.sum(b)
@@ -113,9 +114,9 @@ np.may_share_memory(x, y)
 
 # What is refused. NumPy itself refuses what stands in the last two lines: no Tensor holds dates.
 REFUSED = """
-np.arcsinh(x); np.arctan2(x, y); np.bitwise_count(k); np.bitwise_xor(k, l); np.cbrt(x); np.copysign(x, y); np.divmod(x, y)
-np.fmod(x, y); np.frexp(x); np.gcd(k, l); np.heaviside(x, y); np.lcm(k, l); np.ldexp(x, k); np.left_shift(k, l); np.logaddexp2(x, y)
-np.logical_xor(b, c); np.modf(x); np.nextafter(x, y); np.right_shift(k, l); np.signbit(x); np.spacing(x)
+np.arcsinh(x); np.arctan2(x, y); np.bitwise_count(k); np.cbrt(x); np.copysign(x, y); np.divmod(x, y)
+np.fmod(x, y); np.frexp(x); np.gcd(k, l); np.heaviside(x, y); np.lcm(k, l); np.ldexp(x, k); np.logaddexp2(x, y)
+np.logical_xor(b, c); np.modf(x); np.nextafter(x, y); np.signbit(x); np.spacing(x)
 
 np.angle(x); np.apply_along_axis(np.sum, 0, x); np.apply_over_axes(np.sum, x, [0]); np.argpartition(x, 1); np.argsort(x); np.argwhere(x)
 np.bincount(i); np.bincount(i, weights=v[:2]); np.block([[x, y]]); np.choose(j, [v[:2], w[:2]]); np.compress(b[0], x, axis=1)

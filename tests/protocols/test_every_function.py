@@ -253,8 +253,8 @@ def test_special_values_are_numpys(ufunc):
     arrays = [SPECIAL] if ufunc.nin == 1 else np.meshgrid(SPECIAL, SPECIAL)
     if ufunc.__name__.startswith(("logical", "bitwise", "invert")):
         arrays = [array > 0 for array in arrays]
-    if ufunc is np.hypot:  # an infinite side beside nan is infinite in NumPy, and nan here
-        arrays = [np.where(np.isnan(array), 1.0, array) for array in arrays]
+    if "shift" in ufunc.__name__:
+        arrays = [np.arange(-4, 4), np.arange(8)[:, None]]
     found, expected = quietly(lambda: (ufunc(*map(tg.tensor, arrays)).numpy(), ufunc(*arrays)))
     np.testing.assert_allclose(found, expected, rtol=2e-15)
     np.testing.assert_array_equal(np.signbit(found * 1.0)[expected == 0], np.signbit(expected * 1.0)[expected == 0])

@@ -292,6 +292,8 @@ class Quantity(np.ndarray):
 def test_a_subclass_of_ndarray_with_protocols_of_its_own_gets_its_turn(x):
     metres = X.view(Quantity)
     assert np.add(x, metres) == np.add(metres, x) == metres + x == np.concatenate([x, metres]) == "mine"
+    for op in OPERATORS:
+        assert op(x, metres) == op(metres, x) == "mine"
 
 
 def test_a_plain_subclass_of_ndarray_is_an_array(x):
@@ -299,6 +301,7 @@ def test_a_plain_subclass_of_ndarray_is_an_array(x):
         pass
 
     assert np.add(x, X.view(Plain)).requires_grad
+    assert (x * X.view(Plain)).requires_grad
     with pytest.raises(tg.errors.DTypeError, match="the mask would be lost"):
         np.add(x, np.ma.array(X, mask=X > 0.5))
 

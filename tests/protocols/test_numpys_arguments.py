@@ -162,9 +162,61 @@ def test_a_tensor_to_fill_with_keeps_its_gradient():
     same(y, np.full_like(X, 2.0))
     tg.sum(y).backward()
     assert fill.grad.item() == 6.0
-    if not FROM_2_1.args[0]:
-        with pytest.raises(OverflowError):
-            np.full_like(tg.tensor(BYTES), 300)
+
+
+SMALL = np.float16([1, 3])
+EXACT = """
+    np.linalg.norm(BYTES)
+    np.linalg.vector_norm(BYTES)
+    np.var(X, ddof=10)
+    np.std(X, axis=0, correction=2.5)
+    np.cov(X, ddof=5)
+    np.cov(X[:0, 0])
+    np.diff(X, n=0, prepend=0)
+    np.average(SMALL, weights=BYTES)
+    np.average(X, axis=(1,), weights=[1, 2, 3])
+    np.nan_to_num(SMALL, nan=np.float64(2))
+    np.take(X, [True, False], 0)
+    np.hypot(SMALL, [np.inf, np.nan])
+"""
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("line", lines(EXACT))
+def test_odd_arguments_mean_what_they_mean_in_numpy(line):
+    expected = eval(line, {"np": np, "X": X, "BYTES": BYTES, "SMALL": SMALL})
+    found = eval(line, {"np": np, "SMALL": tg.tensor(SMALL), **vars(Tensors)})
+    assert (found.shape, found.dtype) == (np.shape(expected), expected.dtype)
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-15)
+
+
+REFUSALS = """
+    np.pad(X, -1): ShapeError: crop with tg.pad
+    np.pad(BYTES, 1, constant_values=np.nan): ShapeError: NaN
+    np.full_like(BYTES, 300): DTypeError: out of bounds
+    np.zeros_like(X, device="gpu"): DTypeError: no place for a Tensor
+    np.astype(X, int, device="gpu"): DTypeError: no place for a Tensor
+    np.rollaxis(X, 1, -4): AxisError: no such start
+    np.delete(X, 6): IndexingError: out of bounds
+    np.repeat(X, -1): ShapeError: negative
+    np.repeat(X, [1, 2, 3], 0): ShapeError: broadcast
+    np.diff(X, n=1.0): DTypeError: integer
+    np.linalg.matrix_power(X, 2.0): DTypeError: integer
+    np.var(X * 1j): DTypeError: complex
+    np.var(X, ddof=1, correction=1): DTypeError: are one
+    np.cov(X * 1j): DTypeError: complex
+    np.linalg.norm(X * 1j): DTypeError: complex
+    BYTES & 1000: DTypeError: out of bounds
+    BYTES & tg.tensor([1, 2, 3]): ShapeError: broadcast
+"""
+
+
+@pytest.mark.parametrize("line", lines(REFUSALS))
+def test_what_numpy_says_is_said_in_our_words(line):
+    source, kind, text = line.rsplit(": ", 2)
+    with pytest.raises(getattr(tg.errors, kind), match=rf"^[\w.]+\(.*\): .*{text}.*") as caught:
+        eval(source, {"np": np, "tg": tg, **vars(Tensors)})
+    assert ";" in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["isnan", "isinf", "isfinite"])

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from ..core import convert
-from ..core.tensor import Tensor, describe
+from ..core.tensor import Tensor, describe, holds_tensor
+from ..errors import ArgumentError
 from .doors import check_device, enter, numpys, recorded, standard, wrap
 
 
@@ -23,7 +24,7 @@ def asarray(obj: Any, /, *, dtype: Any = None, device: Any = None, copy: bool | 
         if copy is False and not same:
             raise ValueError(f"asarray({describe(obj)}, dtype={dtype}): a cast needs a copy; leave out copy=False")
         return obj if same and not copy else recorded("astype")(obj, obj.dtype if same else dtype)
-    if isinstance(obj, (list, tuple)) and _has_tensor(obj):
+    if isinstance(obj, (list, tuple)) and holds_tensor(obj):
         stacked = recorded("stack")([asarray(item) for item in obj])
         return asarray(stacked, dtype=dtype)
     if copy is not False:
@@ -34,17 +35,13 @@ def asarray(obj: Any, /, *, dtype: Any = None, device: Any = None, copy: bool | 
     return shared
 
 
-def _has_tensor(items: Any) -> bool:
-    return any(isinstance(item, Tensor) or (isinstance(item, (list, tuple)) and _has_tensor(item)) for item in items)
-
-
 @standard
 def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> Tensor:
     """The array of another library; a Tensor as it is."""
     check_device("from_dlpack", device)
-    if isinstance(x, Tensor):
-        return x
-    return asarray(np.from_dlpack(x), copy=copy)
+    if not hasattr(x, "__dlpack__"):
+        raise ArgumentError(f"from_dlpack({describe(x)}): it does not speak DLPack; write asarray(x)")
+    return x if isinstance(x, Tensor) else asarray(x, copy=copy)
 
 
 @standard

@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ..core.primitive import call, misuse
+from ..core.primitive import call
 from ..core.scope import GRAD, mode
 from ..core.tensor import Tensor, make
-from ..errors import ArgumentError, AxisError, GradientError, ShapeError, TinygraphError
-from ..numpy_functions import FUNCTIONS, ours
+from ..errors import ArgumentError, GradientError
+from ..numpy_functions import FUNCTIONS, in_our_words, ours
 
 Function = Callable[..., Any]
 F = TypeVar("F", bound=Function)
@@ -71,16 +71,7 @@ def standard(function: F) -> F:
 
     @functools.wraps(function)
     def entered(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return function(*args, **kwargs)
-        except TinygraphError:
-            raise
-        except TypeError as error:
-            raise misuse(function.__name__, function, args, kwargs, error) from error
-        except (ValueError, IndexError, OverflowError, ZeroDivisionError) as error:
-            kind = AxisError if isinstance(error, IndexError) else ShapeError
-            text = str(error).strip(". ")
-            raise kind(f"{call(function.__name__, args, kwargs)}: {text}; see its help()") from error
+        return in_our_words(function.__name__, function, args, kwargs)
 
     return enter(entered)  # type: ignore[return-value]
 

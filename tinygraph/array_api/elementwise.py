@@ -60,9 +60,9 @@ def _imag(x: Any) -> Any:
     return wrap(np.imag(values(x)).copy())
 
 
-def _asked(theirs: Any, compared: Function) -> Function:
+def _asked(theirs: Any) -> Function:
     """A question of numbers: by comparisons that a trace keeps; of complex ones, and of integers, by NumPy."""
-    return lambda x: compared(x) if dtype_of(x).kind == "f" else wrap(theirs(values(x)))
+    return lambda x: UFUNCS[theirs](x) if dtype_of(x).kind == "f" else wrap(theirs(values(x)))
 
 
 for _name, _ours in _pairs(_UNARY):
@@ -86,9 +86,8 @@ unary("conj", _conj)
 unary("real", _real)
 unary("imag", _imag)
 unary("signbit", lambda x: wrap(np.signbit(values(x))))
-unary("isnan", _asked(np.isnan, lambda x: recorded("not_equal")(x, x)))
-unary("isinf", _asked(np.isinf, lambda x: recorded("equal")(recorded("abs")(x), np.inf)))
-unary("isfinite", _asked(np.isfinite, lambda x: recorded("less")(recorded("abs")(x), np.inf)))
+for _name in ("isnan", "isinf", "isfinite"):
+    unary(_name, _asked(getattr(np, _name)))
 
 
 @standard

@@ -30,7 +30,7 @@ def _accumulation(name: str) -> Function:
 
 def _moment(name: str) -> Function:
     def function(x: Any, /, *, axis: Any = None, correction: float = 0.0, keepdims: bool = False) -> Any:
-        return recorded(name)(x, axis, correction=correction, keepdims=keepdims)
+        return numpys(name)(x, axis, correction=correction, keepdims=keepdims)
 
     return named(name, function)
 

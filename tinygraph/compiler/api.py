@@ -287,7 +287,7 @@ def _array(leaf: Any, anywhere: bool) -> Any:
 
 
 def _known(backend: Any) -> None:
-    if not hasattr(backend, "build") and backend not in ("auto", *BACKENDS):
+    if isinstance(backend, type) or (not hasattr(backend, "build") and backend not in ("auto", *BACKENDS)):
         names = ", ".join(map(repr, ("auto", *BACKENDS)))
         raise ArgumentError(
             f"compile(backend={backend!r}): unknown; write one of {names}, or give an object with build(graph)"

@@ -1,4 +1,4 @@
-"""Arrays of other libraries: what they hold, seen through DLPack."""
+"""Classes of other libraries: their turn at an operator, and what their arrays hold, seen through DLPack."""
 
 from __future__ import annotations
 
@@ -14,6 +14,23 @@ _MAIN_MEMORY = (1, 3, 11, 13)  # DLPack's numbers for memory that the processor 
 def is_foreign(data: Any) -> bool:
     """True for an array of another library that speaks DLPack."""
     return not isinstance(data, (np.ndarray, np.generic)) and hasattr(data, "__dlpack__")
+
+
+# Foreign classes get their turn at an operator; these have none, so the op says what is wrong.
+_NEVER = (type(None), str, bytes, dict, set)
+_COMPARED = ("equal", "not_equal")
+
+
+def takes(name: str, other: Any, operands: tuple[type, ...]) -> bool:
+    """Whether an operator of ours takes this other side, or leaves the turn to its class."""
+    if isinstance(other, _NEVER):
+        return name not in _COMPARED
+    return isinstance(other, operands) and not has_its_own(type(other), "__array_ufunc__")
+
+
+def has_its_own(kind: type, protocol: str) -> bool:
+    """Whether this is a subclass of ndarray that answers for itself, as arrays with units do."""
+    return issubclass(kind, np.ndarray) and getattr(kind, protocol) is not getattr(np.ndarray, protocol)
 
 
 def title(data: Any) -> str:

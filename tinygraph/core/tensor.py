@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import DialectError, DTypeError, GradientError, ShapeError, TraceError, aval
 from .array import Data, as_array, check_differentiable, is_weak, lock, printed, remedy
-from .foreign import is_foreign, title
+from .foreign import is_foreign, takes, title
 from .held import fetch, held, hold
 from .node import LATEST, Node, is_constant, next_serial, warn_if_growing
 from .scope import GRAD, TRACE, Observed, mode, recorder, tell_flag
@@ -24,7 +24,7 @@ _ROWS = 32  # an iteration over more is split
 
 def _binary(name: str, reflected: bool = False) -> Callable[[Tensor, Any], Tensor]:
     def operator(self: Tensor, other: Any) -> Tensor:
-        if not isinstance(other, OPERANDS) and not (isinstance(other, _NEVER) and name not in _COMPARED):
+        if type(other) not in _COMMON and not takes(name, other, OPERANDS):
             return NotImplemented  # type: ignore[no-any-return]
         return OPS[name](other, self) if reflected else OPS[name](self, other)  # type: ignore[no-any-return]
 
@@ -369,10 +369,8 @@ class Parameter(Tensor):
         self.stamp = LATEST[0] = next_serial()
 
 
-# Foreign classes get their turn at an operator; these have none, so the op says what is wrong.
-_NEVER = (type(None), str, bytes, dict, set)
-_COMPARED = ("equal", "not_equal")
 OPERANDS = (Tensor, np.ndarray, np.generic, int, float, complex, list, tuple)
+_COMMON = {Tensor, Parameter, np.ndarray, np.float32, np.float64, int, float, bool, complex, list, tuple}
 
 
 class Argument(Tensor):
@@ -395,15 +393,15 @@ def plain_data(data: Any) -> Any:
     """The data of a Tensor, or anything else as it is; a list of Tensors has no data of its own."""
     if isinstance(data, Tensor):
         return data._data
-    if isinstance(data, (list, tuple)) and _holds_tensor(data):
+    if isinstance(data, (list, tuple)) and holds_tensor(data):
         raise DTypeError(
             f"tensor({describe(data)}): a list of Tensors would lose their graphs; write tg.stack(tensors)"
         )
     return data
 
 
-def _holds_tensor(items: Any) -> bool:
-    return any(isinstance(item, Tensor) or (isinstance(item, (list, tuple)) and _holds_tensor(item)) for item in items)
+def holds_tensor(items: Any) -> bool:
+    return any(isinstance(item, Tensor) or (isinstance(item, (list, tuple)) and holds_tensor(item)) for item in items)
 
 
 def describe(value: Any) -> str:

@@ -43,7 +43,9 @@ def mesh(axes: Mapping[str, int] | None = None) -> Any:
     {'batch': 1}
     """
     there = jax.device_count()
-    axes = {BATCH: there} if axes is None else dict(axes)
+    axes = {BATCH: there} if axes is None else axes
+    if not isinstance(axes, Mapping) or not all(isinstance(n, int) for n in axes.values()):
+        raise ArgumentError(f'mesh({axes!r}): names of axes and their sizes are due; write mesh({{"batch": {there}}})')
     wanted = math.prod(axes.values())
     if not axes or wanted > there or min(axes.values()) < 1 or (jax.process_count() > 1 and wanted != there):
         raise ArgumentError(
@@ -70,6 +72,7 @@ def shard_batch(batch: Any, mesh: Any) -> Any:
     >>> batch["x"].shape, batch["t"].dtype
     ((4, 3), dtype('int64'))
     """
+    _demand_mesh("shard_batch", mesh)
     if BATCH not in mesh.shape:
         raise ArgumentError(
             f"shard_batch(mesh over {', '.join(mesh.shape)}): it has no axis {BATCH!r}; make one with it"
@@ -96,6 +99,7 @@ def replicate(parts: Any, mesh: Any) -> None:
     >>> net = tg.nn.Linear(2, 2, rng=0)
     >>> tg.distributed.replicate((net, tg.optim.Adam(net.parameters(), lr=0.1)), tg.distributed.mesh({"batch": 1}))
     """
+    _demand_mesh("replicate", mesh)
     named = dict(_parameters("replicate", parts))
     if jax.process_count() > 1:
         texts = {name: _digest(p) for name, p in named.items()} | dict(_generators(parts))
@@ -119,6 +123,7 @@ def shard(model: Any, mesh: Any, axes: Mapping[str, Sequence[str | None]]) -> No
     >>> mesh = tg.distributed.mesh({"batch": 1, "model": 1})
     >>> tg.distributed.shard(net, mesh, {"weight": (None, "model")})
     """
+    _demand_mesh("shard", mesh)
     parts, _ = flatten(model)
     optimizers = [part for part in parts if hasattr(part, "_own")]
     named = dict(_parameters("shard", [part for part in parts if not hasattr(part, "_own")]))
@@ -132,6 +137,11 @@ def shard(model: Any, mesh: Any, axes: Mapping[str, Sequence[str | None]]) -> No
         p = named[name]
         for like in (p, *(b for o in optimizers for b in _buffers(o, p))):
             hold(like, _placed(like, sharding))
+
+
+def _demand_mesh(head: str, mesh: Any) -> None:
+    if not isinstance(mesh, jax.sharding.Mesh):
+        raise ArgumentError(f"{head}(mesh={describe(mesh)}): no mesh; give distributed.mesh() as the second argument")
 
 
 def _check_rows(arrays: Sequence[Any], mesh: Any, tree: Tree) -> None:
@@ -179,7 +189,9 @@ def _parameters(head: str, parts: Any) -> Iterator[tuple[str, Parameter]]:
         elif hasattr(part, "_state"):
             listed = part._state()
         else:
-            raise ArgumentError(f"{head}({describe(part)}): no model, optimiser or Parameter; leave it out")
+            raise ArgumentError(
+                f"{head}({describe(part)}): no model, optimiser or Parameter; leave it out, and give an iterator as a list"
+            )
         for name, p in listed.items():
             names.setdefault(p, f"{k}.{name}" if name in names.values() else name)
     yield from ((name, p) for p, name in names.items())

@@ -97,6 +97,7 @@ def export(fn: Callable[..., Any], *args: Any, platforms: Sequence[str] = ("cpu"
 
     Raises: ArgumentError for random draws and for state that is written; DTypeError for what JAX cannot do; MissingExtra.
     """
+    platforms = (platforms,) if isinstance(platforms, str) else tuple(platforms)
     _, captured = capture(fn, args, {}, rehearse=True)
     for slot, _ in captured.writes:
         raise ArgumentError(f"export: the function writes to {describe(slot.parameter)}; return the new values instead")
@@ -108,7 +109,7 @@ def export(fn: Callable[..., Any], *args: Any, platforms: Sequence[str] = ("cpu"
     given = graph.inputs[: len(graph.inputs) - len(captured.reads)]
     program = jax.jit(lambda *arrays: lower(graph)(*arrays, *(state or ())))
     with jax.enable_x64(True):
-        return _export().export(program, platforms=tuple(platforms))(*map(_specified, given))
+        return _export().export(program, platforms=platforms)(*map(_specified, given))
 
 
 def _export() -> Any:
@@ -151,7 +152,7 @@ class Lowered:
             for part in local_parts(arrays[self._places[condition.operand]]):
                 _demand(condition, condition.holds(part))
         shardings = tuple(map(_sharding, arrays))
-        program = self._for(shardings)
+        program = self._for(shardings, arrays)
         drawn = [t.node.op.run((), t.node.params) for t in self.draws]  # type: ignore[union-attr]
         with jax.enable_x64(True):
             found, right = program(*map(_owned, arrays), *drawn)
@@ -171,7 +172,7 @@ class Lowered:
             _demand(self._within[i], right.pop(i))
         return tuple(jnp.asarray(values[t]) for t in self.graph.outputs), right
 
-    def _for(self, shardings: tuple[Any, ...]) -> Any:
+    def _for(self, shardings: tuple[Any, ...], arrays: Sequence[Any]) -> Any:
         """The compiled function for inputs that are there."""
         made = self._compiled.get(shardings)
         if made is None:
@@ -179,7 +180,7 @@ class Lowered:
                 made = self._compiled.get(shardings)
                 if made is None:
                     for listener in on_compile:
-                        listener(self._description(shardings))
+                        listener(self._description(shardings, arrays))
                     made = self._compiled[shardings] = jax.jit(
                         self._function, donate_argnums=self._spent, out_shardings=self._outgoing(shardings)
                     )
@@ -202,18 +203,14 @@ class Lowered:
         found = (None if i is None else shardings[i] for i in sources)
         return tuple(everywhere if s is None else s for s in found), everywhere
 
-    def _description(self, shardings: Sequence[Any]) -> str:
-        """The program, for comparison: versions, inputs and where they are, constants, ops; a line for each."""
+    def _description(self, shardings: Sequence[Any], arrays: Sequence[Any]) -> str:
+        """The program, for comparison: versions, inputs and where they are, or else their values, constants, ops; a line for each."""
         names = self.graph.names
         inputs = [
-            f"{names[t]}: {aval(t.dtype, t.shape)} {sharding}"
-            for t, sharding in zip(self.graph.inputs, shardings, strict=True)
+            f"{names[t]}: {aval(t.dtype, t.shape)} {sharding or _checksum(array)}"
+            for t, sharding, array in zip(self.graph.inputs, shardings, arrays, strict=True)
         ]
-        constants = [
-            f"{names[t]}: sha256 {sha256(t._data.tobytes()).hexdigest()}"
-            for t in self.graph.captured
-            if not is_weak(t._data)
-        ]
+        constants = [f"{names[t]}: {_checksum(t._data)}" for t in self.graph.captured if not is_weak(t._data)]
         return "\n".join([f"jax {jax.__version__}, numpy {np.__version__}", *inputs, *constants, str(self.graph)])
 
     def _specified(self) -> list[Any]:
@@ -254,6 +251,10 @@ def _values(graph: Graph, arrays: Sequence[Any]) -> dict[Tensor, Any]:
     return values
 
 
+def _checksum(array: Any) -> str:
+    return f"sha256 {sha256(np.asarray(array).tobytes()).hexdigest()}"
+
+
 def _outline(t: Tensor) -> tuple[Any, ...]:
     return t.shape, t.dtype
 
@@ -265,7 +266,7 @@ def _demand(condition: Condition, holds: Any) -> None:
 
 def _specified(t: Tensor) -> Any:
     """Shape and dtype of an input of JAX; a Python number is its own."""
-    return t._data if is_weak(t._data) else _Specification(t.shape, t.dtype)
+    return _number(t._data) if is_weak(t._data) else _Specification(t.shape, t.dtype)
 
 
 def _sharding(array: Any) -> Any:
@@ -284,4 +285,9 @@ def _owned(array: Any) -> Any:
     """JAX may read the caller's memory after the call has returned: it gets its own."""
     if isinstance(array, (np.ndarray, np.generic)):
         return np.array(array)
+    return _number(array)
+
+
+def _number(array: Any) -> Any:
+    """A Python integer that JAX cannot hold, as a float."""
     return float(array) if type(array) is int and not -(2**63) <= array < 2**63 else array

@@ -51,6 +51,8 @@ def export_onnx(fn: Callable[..., Any] | Graph, path: Any, *args: Any, functions
         from .onnx_proto import written  # noqa: PLC0415 -- needs the package onnx
     except ImportError as error:
         raise MissingExtra('export_onnx: onnx is not installed; run: pip install "tinygraph[onnx]"') from error
+    if isinstance(path, (Tensor, np.ndarray)):
+        raise ArgumentError(f"export_onnx({describe(path)} as path): the path, or None, comes before the arguments")
     program = _given(fn, args) if isinstance(fn, Graph) else _captured(fn, args)
     return written(_model(program, functions), path)
 
@@ -120,7 +122,10 @@ def _model(program: Program, functions: bool) -> Model:
     check_dtypes([*body.values, *needed])
 
     outputs = [(body.unique(name), t) for name, t in program.results]
-    outputs += [(body.unique(f"new/{name if x is None else body.values[x]}"), t) for x, name, t in program.state]
+    # What is written alone gets a name that no input has, or it would be fed to that input.
+    outputs += [
+        (body.unique(f"new/{body.unique(name) if x is None else body.values[x]}"), t) for x, name, t in program.state
+    ]
     made = set(needed)
     body.chosen = {t: name for name, t in outputs if t in made}
 

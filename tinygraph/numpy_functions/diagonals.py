@@ -29,14 +29,8 @@ def _trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any =
     return reduced("sum", _diagonal(a, offset, axis1, axis2), -1, dtype, False)
 
 
-@implements("linalg.diagonal")
-def _matrix_diagonal(x: Any, /, *, offset: int = 0) -> Any:
-    return _diagonal(x, offset, -2, -1)
-
-
-@implements("linalg.trace")
-def _matrix_trace(x: Any, /, *, offset: int = 0, dtype: Any = None) -> Any:
-    return _trace(x, offset, -2, -1, dtype)
+implements("linalg.diagonal")(lambda x, /, *, offset=0: _diagonal(x, offset, -2, -1))
+implements("linalg.trace")(lambda x, /, *, offset=0, dtype=None: _trace(x, offset, -2, -1, dtype))
 
 
 @implements("diag")
@@ -52,9 +46,7 @@ def _diag(v: Any, k: int = 0) -> Any:
     return out if k >= 0 else swapaxes(out, 0, 1)
 
 
-@implements("diagflat")
-def _diagflat(v: Any, k: int = 0) -> Any:
-    return _diag(ravel(v), k)
+implements("diagflat")(lambda v, k=0: _diag(ravel(v), k))
 
 
 @implements("tril")

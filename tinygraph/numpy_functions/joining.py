@@ -27,11 +27,6 @@ def _concatenate(arrays: Any, axis: Any = 0, out: Any = None, *, dtype: Any = No
     return ours("concatenate")(parts if axis is not None else [*map(ours("ravel"), parts)], axis=axis or 0)
 
 
-@implements("append")
-def _append(arr: Any, values: Any, axis: Any = None) -> Any:
-    return _concatenate([arr, values], axis)
-
-
 @implements("stack")
 def _stack(arrays: Any, axis: int = 0, out: Any = None, *, dtype: Any = None, casting: Any = None) -> Any:
     return ours("stack")(_parts("stack", arrays, dtype, casting, out), axis=axis)
@@ -84,14 +79,9 @@ def _hsplit(ary: Any, indices_or_sections: Any) -> list[Tensor]:
     return _split(ary, indices_or_sections, axis=min(operand(ary).ndim, 2) - 1)
 
 
-@implements("vsplit")
-def _vsplit(ary: Any, indices_or_sections: Any) -> list[Tensor]:
-    return _split(ary, indices_or_sections, axis=0)
-
-
-@implements("dsplit")
-def _dsplit(ary: Any, indices_or_sections: Any) -> list[Tensor]:
-    return _split(ary, indices_or_sections, axis=2)
+implements("vsplit")(lambda ary, indices_or_sections: _split(ary, indices_or_sections, axis=0))
+implements("dsplit")(lambda ary, indices_or_sections: _split(ary, indices_or_sections, axis=2))
+implements("append")(lambda arr, values, axis=None: _concatenate([arr, values], axis))
 
 
 @implements("unstack")

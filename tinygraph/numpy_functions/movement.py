@@ -9,7 +9,7 @@ import numpy as np
 from ..core.convert import operand, shape_of
 from ..core.primitive import call
 from ..core.tensor import Tensor
-from ..errors import ArgumentError
+from ..errors import ArgumentError, AxisError, ShapeError
 from ..functional import moveaxis, ravel, swapaxes
 from ..ops.movement import broadcast_to, expand_dims, flip, reshape, roll
 from ..ops.reduction import normalize, single
@@ -28,10 +28,15 @@ FUNCTIONS |= {
     np.flip: lambda m, axis=None: ours("flip")(m, axis),
     np.flipud: lambda m: ours("flip")(m, 0),
     np.fliplr: lambda m: ours("flip")(m, 1),
-    np.astype: lambda x, dtype, /, *, copy=True, device=None: ours("astype")(x, dtype),
     # A Tensor never changes, so it is as good as its copy.
     np.copy: lambda a, order="K", subok=False: ours("identity")(a),
 }
+
+
+@implements("astype")
+def _astype(x: Any, dtype: Any, /, *, copy: bool = True, device: Any = None) -> Any:
+    refuse("np.astype", (x,), device=device)
+    return ours("astype")(x, dtype)
 
 
 @implements("reshape")
@@ -50,6 +55,8 @@ def _ravel(a: Any, order: str = "C") -> Any:
 def _rollaxis(a: Any, axis: int, start: int = 0) -> Any:
     ndim = operand(a).ndim
     place, before = single("np.rollaxis", a, axis), start + ndim * (start < 0)
+    if not 0 <= before <= ndim:
+        raise AxisError(f"{call('np.rollaxis', (a, axis, start))}: no such start; give one of {-ndim} to {ndim}")
     return moveaxis(a, place, before - (place < before))
 
 
@@ -95,6 +102,9 @@ def _pad(array: Any, pad_width: Any, mode: str = "constant", *, constant_values:
         raise refusal(
             "np.pad", (array, constant_values), "constant_values= is one number", "pad with 0, and fill with tg.where"
         )
+    if np.any(np.less(pad_width, 0)):
+        raise ShapeError(f"{call('np.pad', (array, pad_width))}: NumPy's widths are 0 or more; crop with tg.pad")
+    np.asarray(constant_values, operand(array).dtype)  # raises for what the dtype cannot hold
     return ours("pad")(array, pad_width, constant_values)
 
 

@@ -115,19 +115,11 @@ def _cross(a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, ax
     return moveaxis(out, -1, axisc)
 
 
-@implements("linalg.cross")
-def _linalg_cross(x1: Any, x2: Any, /, *, axis: int = -1) -> Any:
-    return _cross(x1, x2, axis=axis)
-
-
-@implements("linalg.matmul")
-def _matmul(x1: Any, x2: Any, /) -> Any:
-    return ours("matmul")(x1, x2)
-
-
-@implements("linalg.vecdot")
-def _vecdot(x1: Any, x2: Any, /, *, axis: int = -1) -> Any:
-    return UFUNCS[np.vecdot](moveaxis(x1, axis, -1), moveaxis(x2, axis, -1))
+implements("linalg.cross")(lambda x1, x2, /, *, axis=-1: _cross(x1, x2, axis=axis))
+implements("linalg.matmul")(lambda x1, x2, /: ours("matmul")(x1, x2))
+implements("linalg.vecdot")(
+    lambda x1, x2, /, *, axis=-1: UFUNCS[np.vecdot](moveaxis(x1, axis, -1), moveaxis(x2, axis, -1))
+)
 
 
 @implements("linalg.multi_dot")

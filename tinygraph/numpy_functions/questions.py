@@ -28,7 +28,8 @@ def _shell(t: Tensor) -> Any:
 
 for _name in ("shape", "ndim", "size", "result_type", "iscomplexobj", "isrealobj", "can_cast", "common_type"):
     _plain(_name, _shell)
-for _name in ("allclose", "isclose", "array_equal", "array_equiv", "array_repr", "array_str", "array2string"):
-    _plain(_name, Tensor.numpy)
-for _name in ("count_nonzero", "shares_memory", "may_share_memory"):
+for _name in (
+    "allclose", "isclose", "array_equal", "array_equiv", "array_repr", "array_str", "array2string",
+    "count_nonzero", "shares_memory", "may_share_memory",
+):  # fmt: skip
     _plain(_name, Tensor.numpy)

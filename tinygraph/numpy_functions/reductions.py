@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,9 @@ from ..functional import ravel
 from ..ops.elementwise import abs as abs_
 from ..ops.elementwise import not_equal, where
 from ..ops.movement import broadcast_to, concatenate, pad, reshape, squeeze, transpose
-from ..ops.reduction import single, size
+from ..ops.reduction import normalize, single, size
 from .movement import at_least
-from .table import implements, ours, reduced, refusal, refuse
+from .table import implements, ours, reduced, refusal, refuse, refuse_complex
 
 
 def _reduction(name: str) -> None:
@@ -46,8 +47,13 @@ def _moment(name: str) -> None:
         where: Any = None, mean: Any = None, correction: Any = np._NoValue,
     ) -> Any:  # fmt: skip
         refuse(f"np.{name}", (a,), out=out, where=where, mean=mean, dtype=dtype)
-        n = ddof if correction is np._NoValue else correction
-        return ours(name)(a, axis, correction=n, keepdims=keepdims is not np._NoValue and keepdims)
+        refuse_complex(f"np.{name}", a)
+        if ddof and correction is not np._NoValue:
+            raise refusal(f"np.{name}", (a,), "ddof= and correction= are one", "give one of them")
+        x = operand(a)
+        count = math.prod(x.shape[i] for i in normalize(f"np.{name}", x, axis))
+        n = min(ddof if correction is np._NoValue else correction, count)  # a divisor below 0 is 0 in NumPy
+        return ours(name)(x, axis, correction=n, keepdims=keepdims is not np._NoValue and keepdims)
 
     implements(name)(adapter)
 
@@ -86,10 +92,11 @@ def _average(
     x, w = operand(a), operand(weights)
     x = x.astype(np.result_type(x.dtype, w.dtype, *[np.float64] * (x.dtype.kind in "iub")))
     if w.shape != x.shape:
-        if axis is None or w.shape != (x.shape[single("np.average", x, axis)],):
+        along = None if axis is None else single("np.average", x, axis)
+        if along is None or w.shape != (x.shape[along],):
             raise ShapeError(f"{call('np.average', (a, w))}: the weights do not fit; give one each, or one along axis=")
-        w = _along(w, x, axis)
-    return reduced("sum", x * w, axis, None, keepdims) / reduced("sum", w, axis, None, keepdims)
+        w = _along(w, x, along)
+    return reduced("sum", x * w, axis, None, keepdims) / reduced("sum", w, axis, x.dtype, keepdims)
 
 
 def _along(vector: Any, x: Any, axis: int) -> Any:
@@ -103,11 +110,13 @@ def _cov(
     aweights: Any = None, *, dtype: Any = None,
 ) -> Any:  # fmt: skip
     refuse("np.cov", (m,), fweights=fweights, aweights=aweights)
+    refuse_complex("np.cov", m, *(() if y is None else (y,)))
     parts = [at_least(2, p if rowvar or operand(p).ndim < 2 else transpose(p)) for p in (m, y) if p is not None]
     x = concatenate(parts, axis=0)
     x = x.astype(np.result_type(x.dtype, np.float64) if dtype is None else dtype)
     centred = x - ours("mean")(x, axis=1, keepdims=True)
-    return squeeze(centred @ centred.T / (size(x, axis=1) - ((not bias) if ddof is None else ddof)))
+    n = min((not bias) if ddof is None else ddof, x.shape[1])  # a divisor below 0 is 0 in NumPy
+    return squeeze(centred @ centred.T / (size(x, axis=1) - n))
 
 
 # -- without nan ----------------------------------------------------------------------------------
@@ -196,6 +205,8 @@ def _diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = np._NoValue, append
     along = single("np.diff", x, axis)
     if n < 0:
         raise ShapeError(f"{call('np.diff', (x, n))}: differences of order {n}; give n=0 or more")
+    if not n:
+        return ours("identity")(x)
     one = tuple(1 if i == along else m for i, m in enumerate(x.shape))
     ends = [
         () if e is np._NoValue else (broadcast_to(e, one) if not operand(e).ndim else e,) for e in (prepend, append)
@@ -226,7 +237,7 @@ _BY_MAGNITUDE = {1: "sum", np.inf: "max", -np.inf: "min"}
 def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
     axes = operand(x).ndim if axis is None else np.size(axis)
     if ord is None or (axes == 2 and ord == "fro"):
-        return ours("norm")(x, axis, keepdims=keepdims)
+        return _of_vectors("np.linalg.norm", x, 2, axis, keepdims)
     return _of_vectors("np.linalg.norm", x, ord if axes == 1 else f"{ord} of matrices", axis, keepdims)
 
 
@@ -241,9 +252,10 @@ def _matrix_norm(x: Any, /, *, keepdims: bool = False, ord: Any = "fro") -> Any:
 
 
 def _of_vectors(name: str, x: Any, ord: Any, axis: Any, keepdims: bool) -> Any:
+    refuse_complex(name, x)
     if ord == 2:
         return ours("norm")(x, axis, keepdims=keepdims)
     if ord not in _BY_MAGNITUDE:
         raise refusal(name, (x,), f"ord={ord} has no gradient rule", "leave the graph with x.numpy()")
-    floats = x if dtype_of(x).kind in "fc" else ours("astype")(x, np.float64)
+    floats = x if dtype_of(x).kind == "f" else ours("astype")(x, np.float64)
     return ours(_BY_MAGNITUDE[ord])(abs_(operand(floats)), axis=axis, keepdims=keepdims)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.convert import operand
+from ..core.convert import dtype_of, operand
 from ..core.primitive import call
 from ..core.tensor import Tensor
 from ..errors import ArgumentError, ShapeError
@@ -71,7 +71,8 @@ def _nan_to_num(x: Any, copy: bool = True, nan: Any = 0.0, posinf: Any = None, n
     largest = float(np.finfo(x.dtype).max)
     out = ours("where")(not_equal(x, x), nan, x)
     out = ours("where")(equal(x, np.inf), largest if posinf is None else posinf, out)
-    return ours("where")(equal(x, -np.inf), -largest if neginf is None else neginf, out)
+    out = ours("where")(equal(x, -np.inf), -largest if neginf is None else neginf, out)
+    return out if out.dtype == x.dtype else out.astype(x.dtype)
 
 
 @implements("real")
@@ -92,6 +93,8 @@ def _imag(val: Any) -> Any:
 @implements("take")
 def _take(a: Any, indices: Any, axis: Any = None, out: Any = None, mode: str = "raise") -> Any:
     refuse("np.take", (a,), out=out, mode=None if mode == "raise" else mode)
+    if dtype_of(indices).kind == "b":  # 0 and 1 here, no mask
+        indices = ours("astype")(indices, int)
     return ours("take")(a, indices, axis)
 
 
@@ -131,21 +134,21 @@ def _full_like(
     a: Any, fill_value: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None, *,
     device: Any = None,
 ) -> Any:  # fmt: skip
+    refuse("np.full_like", (a,), device=device)
     shape, dtype = operand(a).shape if shape is None else shape, dtype or operand(a).dtype
     if isinstance(fill_value, Tensor):
         return ours("broadcast_to")(ours("astype")(fill_value, dtype), shape)
     return operand(np.full(shape, fill_value, dtype))
 
 
-@implements("zeros_like")
-def _zeros_like(
-    a: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None, *, device: Any = None
-) -> Any:
-    return _full_like(a, 0, dtype, shape=shape)
+def _constant_like(name: str, value: int) -> None:
+    def adapter(
+        a: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None, *, device: Any = None
+    ) -> Any:
+        return _full_like(a, value, dtype, shape=shape, device=device)
+
+    implements(name)(adapter)
 
 
-@implements("ones_like")
-def _ones_like(
-    a: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None, *, device: Any = None
-) -> Any:
-    return _full_like(a, 1, dtype, shape=shape)
+_constant_like("zeros_like", 0)
+_constant_like("ones_like", 1)

@@ -11,9 +11,9 @@ import numpy as np
 
 from ..core.array import is_weak
 from ..core.convert import dtype_of, operand
-from ..core.primitive import REGISTRY, call, public
+from ..core.primitive import REGISTRY, call, misuse, public
 from ..core.tensor import Tensor, describe
-from ..errors import DTypeError
+from ..errors import AxisError, DTypeError, IndexingError, ShapeError, TinygraphError
 from ..functional import COMPOSITES
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -27,8 +27,13 @@ _REFUSED = {
     "where": (True, "leaves elements out", "choose with tg.where"),
     "casting": ("same_kind", "is not supported", "cast with x.astype(dtype)"),
     "order": ("K", *_UNSUPPORTED),
+    "device": ("cpu", "is no place for a Tensor", "leave it out, or write 'cpu'"),
     "subok": (True, *_UNSUPPORTED),
 }
+
+_KINDS: dict[type[Exception], type[TinygraphError]] = {
+    np.exceptions.AxisError: AxisError, IndexError: IndexingError, OverflowError: DTypeError, Exception: ShapeError,
+}  # fmt: skip
 
 
 def implements(*names: str) -> Callable[[F], F]:
@@ -62,6 +67,19 @@ def refuse(name: str, operands: Iterable[Any], **given: Any) -> None:
         default = isinstance(value, (bool, np.bool_, str)) and value == usual
         if not (default or value is None or value is np._NoValue):
             raise refusal(name, operands, f"{word}= {why}", mend)
+
+
+def in_our_words(name: str, function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    """What the function returns; what NumPy says to a wrong call becomes an error of ours."""
+    try:
+        return function(*args, **kwargs)
+    except TinygraphError:
+        raise
+    except TypeError as error:
+        raise misuse(name, function, args, kwargs, error) from error
+    except (ValueError, IndexError, OverflowError, ZeroDivisionError) as error:
+        kind = next(ours for theirs, ours in _KINDS.items() if isinstance(error, theirs))
+        raise kind(f"{call(name, args, kwargs)}: {str(error).strip('. ')}; see its help()") from error
 
 
 def refuse_complex(name: str, *operands: Any) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..core.array import is_weak
 from ..core.convert import operand
+from ..core.tensor import OPS
 from ..functional import norm
 from ..ops.contraction import matmul
 from ..ops.elementwise import abs as abs_
@@ -38,11 +39,14 @@ _OURS = """
 absolute:abs add subtract:sub multiply:mul divide:div floor_divide remainder power:pow
 negative:neg positive:identity sqrt square exp expm1 log log1p sin cos tan arcsin arccos arctan sinh cosh
 tanh sign floor ceil maximum minimum less less_equal greater greater_equal equal not_equal
-logical_and logical_or logical_not bitwise_and:logical_and bitwise_or:logical_or invert:logical_not matmul
+logical_and logical_or logical_not matmul
 """
+_BITS = "bitwise_and bitwise_or bitwise_xor invert:bitwise_invert left_shift:bitwise_left_shift right_shift:bitwise_right_shift"
 
 UFUNCS: dict[Any, Callable[..., Any]] = {
-    getattr(np, theirs): ours(name or theirs) for theirs, _, name in (e.partition(":") for e in _OURS.split())
+    getattr(np, theirs): find(name or theirs)
+    for names, find in ((_OURS, ours), (_BITS, OPS.__getitem__))
+    for theirs, _, name in (entry.partition(":") for entry in names.split())
 }
 # Comparisons that a trace keeps, so that a compiled graph asks again.
 UFUNCS |= {

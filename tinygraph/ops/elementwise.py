@@ -11,7 +11,7 @@ from ..core.array import is_weak
 from ..core.convert import dtype_of
 from ..core.primitive import Calls, Domain, Primitive, Rule, apply, call
 from ..core.tensor import OPS, Tensor, describe, make
-from ..errors import ArgumentError, DTypeError
+from ..errors import ArgumentError, DTypeError, ShapeError
 
 _UNARY: Calls = ((((2, 3),), {}), (((),), {}))
 _BINARY: Calls = ((((2, 3), (2, 3)), {}), (((2, 3), (3,)), {}), (((2, 1), (1, 3)), {}), (((), (2, 3)), {}))
@@ -220,7 +220,7 @@ softplus: Primitive = _unary(
 )
 xlogy: Primitive = _binary(
     "xlogy",
-    lambda xp, x, y: xp.where(x == 0, 0, x * xp.log(xp.where(x == 0, x + 1, y))),
+    lambda xp, x, y: xp.where(x == 0, 0, x * xp.log(xp.where(x == 0, x + 1.0, y))),
     lambda g, out, x, y: mul0(g, log(y)),
     lambda g, out, x, y: div0(mul0(g, x), y),
     "x · log(y), and 0 where x is exactly 0.",
@@ -321,7 +321,16 @@ def _bits(name: str, theirs: Any, logic: Primitive | None = None) -> Callable[..
             return apply(logic, operands, {})
         if not kinds <= {"i", "u"}:
             raise DTypeError(f"{call(name, operands)}: {takes}; compare first, e.g. x != 0")
-        return make(np.asarray(theirs(*(x.numpy() if isinstance(x, Tensor) else x for x in operands))))
+        values = [x.numpy() if isinstance(x, Tensor) else x for x in operands]
+        try:
+            return make(np.asarray(theirs(*values)))
+        except (TypeError, OverflowError, ValueError) as error:
+            kind, mend = (
+                (ShapeError, "give shapes that broadcast")
+                if isinstance(error, ValueError)
+                else (DTypeError, "cast one with .astype(dtype)")
+            )
+            raise kind(f"{call(name, operands)}: {str(error).rstrip('. ')}; {mend}") from error
 
     function.__name__ = name
     OPS[name] = function
