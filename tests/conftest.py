@@ -15,16 +15,17 @@ from hypothesis import HealthCheck, settings
 
 from tinygraph.core.scope import GRAD, mode, scope_var
 
-# A law says how many examples it wants by ``support.examples(n)``: CI runs as many, a plain ``pytest`` 60 of
+# A law says how many examples it wants by ``support.examples(n)``: CI runs as many, a plain ``pytest`` 45 of
 # 100, ``deep`` 50 times as many.
 DEEP = 5000
-settings.register_profile("plain", derandomize=True, deadline=None, max_examples=60, print_blob=True)
+settings.register_profile("plain", derandomize=True, deadline=None, max_examples=45, print_blob=True)
 settings.register_profile("ci", derandomize=True, deadline=None, max_examples=100, print_blob=True)
 settings.register_profile("dev", deadline=None, max_examples=100)
 settings.register_profile(
     "deep", deadline=None, max_examples=DEEP, suppress_health_check=[HealthCheck.too_slow], database=None
 )
-settings.load_profile("deep" if os.environ.get("TINYGRAPH_DEEP") else os.environ.get("HYPOTHESIS_PROFILE", "plain"))
+PROFILE = "deep" if os.environ.get("TINYGRAPH_DEEP") else os.environ.get("HYPOTHESIS_PROFILE", "plain")
+settings.load_profile(PROFILE)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -44,16 +45,19 @@ def pytest_cmdline_main(config):
 DOCTEST_NEEDS = {"tinygraph.lower.onnx.export_onnx": "onnx"}
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
+    left_out = {}
+    if settings().max_examples < DEEP:
+        left_out["deep"] = "deep: runs with --hypothesis-profile=deep or TINYGRAPH_DEEP=1"
+    if PROFILE == "plain" and not config.option.markexpr:
+        left_out["slow"] = "slow: runs in CI, which sets HYPOTHESIS_PROFILE=ci, and with -m slow"
     for item in items:
         needs = DOCTEST_NEEDS.get(item.name)
         if needs and not importlib.util.find_spec(needs):
             item.add_marker(pytest.mark.skip(reason=f"{needs} is not installed"))
-    if settings().max_examples >= DEEP:
-        return
-    for item in items:
-        if item.get_closest_marker("deep"):
-            item.add_marker(pytest.mark.skip(reason="deep: runs with --hypothesis-profile=deep or TINYGRAPH_DEEP=1"))
+        for mark, reason in left_out.items():
+            if item.get_closest_marker(mark):
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture

@@ -48,7 +48,7 @@ def test_one_compilation_for_each_kind_of_call():
             built.append(graph.inputs[0].shape)
             return numpy_backend.build(graph)
 
-    fast = tg.compile(lambda x: tg.sum(tg.exp(x)), backend=Counting)
+    fast = tg.compile(lambda x: tg.sum(tg.exp(x)), backend=Counting())
     shapes = [(n,) for n in range(1, 13)]
 
     def work(k):

@@ -72,6 +72,7 @@ def test_loaded_code_lacks_nothing(tmp_path):
     assert run(tmp_path, EVERYTHING) == "True"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("suffix", "damage"),
     [("sum", "gone"), ("sum", "flipped"), ("nbi", "cut"), ("nbi", "empty"), ("nbc", "flipped"), ("nbc", "gone")],
@@ -97,6 +98,7 @@ def test_a_text_that_was_changed_is_written_again(warm):
     assert path.read_bytes() == content
 
 
+@pytest.mark.slow
 def test_processes_at_the_same_time(tmp_path):
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(lambda _: run(tmp_path), range(3)))
