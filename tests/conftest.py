@@ -15,10 +15,10 @@ from hypothesis import HealthCheck, settings
 
 from tinygraph.core.scope import GRAD, mode, scope_var
 
-# A law says how many examples it wants by ``support.examples(n)``: CI runs as many, a plain ``pytest`` 45 of
+# A law says how many examples it wants by ``support.examples(n)``: CI runs as many, a plain ``pytest`` 30 of
 # 100, ``deep`` 50 times as many.
 DEEP = 5000
-settings.register_profile("plain", derandomize=True, deadline=None, max_examples=45, print_blob=True)
+settings.register_profile("plain", derandomize=True, deadline=None, max_examples=30, print_blob=True)
 settings.register_profile("ci", derandomize=True, deadline=None, max_examples=100, print_blob=True)
 settings.register_profile("dev", deadline=None, max_examples=100)
 settings.register_profile(
